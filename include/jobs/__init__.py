@@ -1,0 +1,1 @@
+"""Code that runs inside a job: knows neither Airflow nor nightshift."""

@@ -1,0 +1,130 @@
+"""The score job: the champion's probability for every clean row of one partition, in bounded memory."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+from jobs.contract import BadInput, atomic, metric, say, write_json
+from jobs.features import batches
+from jobs.models import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import pandas as pd
+
+    from jobs.contract import Job
+    from jobs.models import Scorer
+
+__all__ = ["run"]
+
+CHANNEL, CHAMPION = "clean", "champion"
+
+
+def run(job: Job) -> None:
+    """Write predictions/part-*.parquet (row_id, prediction) and counts.json.
+
+    :raises BadInput: when the partition has no rows, or the input no champion.
+    :raises RuntimeError: when predictions and rows do not match one to one.
+    """
+    started, spec = time.perf_counter(), job.spec
+    row_ids = _row_ids(job.input / CHANNEL / f"partition={spec.partition}", spec.partition)
+    scorer = load(job.input / "models" / CHAMPION)
+    folder = job.output / "predictions"
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier try
+    folder.mkdir(parents=True)
+    seen, rows = Seen(row_ids), 0
+    for number, frame in enumerate(batches(spec, job.input, [spec.partition], spec.scoring.batch_rows)):
+        seen.add(frame["row_id"].to_numpy())
+        write_part(folder / f"part-{number:05d}.parquet", frame, predict(scorer, frame))
+        rows += len(frame)
+        say(f"scored {rows}/{len(row_ids)} rows")
+    seen.check_all()
+    seconds = time.perf_counter() - started
+    write_json(job.output / "counts.json", {"rows_in": len(row_ids), "rows_out": rows, "seconds": seconds})
+    metric("rows_scored", rows)
+    metric("rows_per_s", rows / seconds)
+
+
+def _row_ids(folder: Path, partition: str) -> np.ndarray:
+    """The ids of the rows to score, read from the input itself and not through the features, sorted."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    files = sorted(folder.glob("*.parquet"))
+    ids = [pq.read_table(file, columns=["row_id"], partitioning=None)["row_id"].to_numpy() for file in files]
+    found = np.sort(np.concatenate(ids)) if ids else np.empty(0, dtype=np.int64)
+    if not len(found):
+        raise BadInput(f"there are no clean rows of {partition} to score")
+    twice = found[1:][found[1:] == found[:-1]]
+    if len(twice):
+        raise BadInput(f"row_id {twice[0]} of {partition} is there more than once: ids must be unique")
+    return found
+
+
+def predict(scorer: Scorer, frame: pd.DataFrame) -> np.ndarray:
+    """One probability a row.
+
+    :raises RuntimeError: when the model gives another number of values, or one that is no probability.
+    """
+    predictions = scorer.predict_proba(frame)
+    if predictions.shape != (len(frame),):
+        raise RuntimeError(f"the model gave {predictions.shape} values for {len(frame)} rows")
+    wrong = ~((predictions >= 0.0) & (predictions <= 1.0))
+    if wrong.any():
+        row_id = frame["row_id"].to_numpy()[wrong][0]
+        raise RuntimeError(f"{wrong.sum()} predictions are no probabilities, the first for row_id {row_id}")
+    return predictions
+
+
+def write_part(path: Path, frame: pd.DataFrame, predictions: np.ndarray) -> None:
+    """Write one batch of predictions; whole, or not at all."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "row_id": pa.array(frame["row_id"].to_numpy().astype(np.int64)),
+        "prediction": pa.array(predictions.astype(np.float64)),
+    }
+    with atomic(path) as partial:
+        pq.write_table(pa.table(columns), partial, compression="zstd")
+
+
+class Seen:
+    """Keeps account: every id of ``wanted`` (sorted, unique) once. One byte a row beside the ids."""
+
+    def __init__(self, wanted: np.ndarray) -> None:
+        import numpy as np
+
+        self._wanted = wanted
+        self._done = np.zeros(len(wanted), dtype=bool)
+
+    def add(self, ids: np.ndarray) -> None:
+        """Count a batch.
+
+        :raises RuntimeError: at an id that was not asked for, or that came before.
+        """
+        import numpy as np
+
+        places = np.searchsorted(self._wanted, ids).clip(max=len(self._wanted) - 1)
+        strange = ids[self._wanted[places] != ids]
+        if len(strange):
+            raise RuntimeError(
+                f"the features made up {len(strange)} rows, the first with row_id {strange[0]}"
+            )
+        if self._done[places].any() or len(np.unique(places)) != len(places):
+            raise RuntimeError("the features gave a row twice: it would have been scored twice")
+        self._done[places] = True
+
+    def check_all(self) -> None:
+        """Assert that nothing is missing.
+
+        :raises RuntimeError: naming how many rows, and the first, have no prediction.
+        """
+        missing = self._wanted[~self._done]
+        if len(missing):
+            raise RuntimeError(f"{len(missing)} rows got no prediction, the first is row_id {missing[0]}")

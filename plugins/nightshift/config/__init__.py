@@ -1,0 +1,1 @@
+"""Pipeline files, settings and partition keys; knows nothing of Airflow."""

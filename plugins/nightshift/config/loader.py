@@ -1,0 +1,99 @@
+"""Reads pipeline files; an error names the file, the field and the nearest valid word."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from nightshift.config.pipeline import Pipeline
+from nightshift.errors import ConfigError, NightshiftError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+__all__ = ["json_schema", "load_directory", "load_pipeline"]
+
+try:
+    from yaml import CSafeLoader as _Loader
+except ImportError:  # a PyYAML built without libyaml: slower, same result
+    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+
+
+def load_pipeline(path: Path) -> Pipeline:
+    """The pipeline of one file.
+
+    :raises ConfigError: with every wrong field of the file, each with what to write instead.
+    """
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise ConfigError(f"pipeline file {path} does not exist") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path.name} is not YAML: {error}") from None
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path.name} is not a mapping of sections", fix="see docs/pipeline-file.md")
+    try:
+        pipeline = Pipeline.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(path, error)) from None
+    if pipeline.pipeline != path.stem:
+        raise ConfigError(
+            f"{path.name}: pipeline is called {pipeline.pipeline!r}",
+            fix=f"rename the file or say {path.stem!r}",
+        )
+    return pipeline
+
+
+def load_directory(folder: Path) -> tuple[list[Pipeline], dict[Path, NightshiftError]]:
+    """Every good pipeline of a folder, and what is wrong with each of the others."""
+    good: list[Pipeline] = []
+    bad: dict[Path, NightshiftError] = {}
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        try:
+            good.append(load_pipeline(path))
+        except ConfigError as error:
+            bad[path] = error
+    return good, bad
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a pipeline file, for editors."""
+    return Pipeline.model_json_schema()
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    return "\n".join(f"{path.name}: {_explain_one(detail)}" for detail in error.errors())
+
+
+def _explain_one(detail: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(detail["loc"][-1]), _fields_at(detail["loc"][:-1]), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{where}: no such field{hint}"
+    if detail["type"] == "missing":
+        return f"{where}: is missing"
+    shown = repr(detail["input"])
+    return f"{where}: {detail['msg']} (got {shown[:80]})"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Pipeline
+    for part in location:
+        field = model.model_fields.get(str(part))
+        inner = _model_in(field.annotation) if field else None
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -1,0 +1,233 @@
+"""What a pipeline file may say: frozen models of ``include/pipelines/*.yaml``.
+
+A pipeline file says *what* to run; *where* (buckets, credentials, MLflow) comes from
+:mod:`nightshift.config.settings` and Airflow connections, so one file runs on every platform.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+__all__ = [
+    "AlertsConfig",
+    "CategoricalRange",
+    "FeaturesConfig",
+    "FloatRange",
+    "GateConfig",
+    "IntRange",
+    "PartitionsConfig",
+    "Pipeline",
+    "ReferenceConfig",
+    "ResourcesConfig",
+    "ScoringConfig",
+    "SearchRange",
+    "SourceConfig",
+    "TrainingConfig",
+    "TuningConfig",
+    "ValidationConfig",
+    "WindowConfig",
+]
+
+ColumnType = Literal["string", "int64", "float64", "bool", "timestamp", "date", "binary"]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PartitionsConfig(_Section):
+    """The daily partitions of a pipeline: keys are ISO dates, ``2013-01-05``."""
+
+    cron: str = Field("0 2 * * *", description="When the night starts; it takes the day before.")
+    timezone: str = "UTC"
+    start: dt.date = Field(description="First partition.")
+    end: dt.date | None = Field(None, description="Last partition, where the data end.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PartitionsConfig:
+        if self.end is not None and self.end < self.start:
+            raise ValueError(f"end {self.end} lies before start {self.start}")
+        return self
+
+
+class SourceConfig(_Section):
+    """Where a partition lands and what it must look like."""
+
+    uri: str = Field(description="Folder of one partition, e.g. '{landing}/flights/dt={partition}'.")
+    format: Literal["csv", "parquet"]
+    marker: str = Field("_SUCCESS", description="File that says the writer is done; '' for none.")
+    null_values: tuple[str, ...] = ("", "NA")
+    columns: dict[str, ColumnType] = Field(description="Every column and its type, in order.")
+
+    @field_validator("uri")
+    @classmethod
+    def _has_partition(cls, value: str) -> str:
+        if "{partition}" not in value:
+            raise ValueError("must contain {partition}")
+        return value
+
+
+class ReferenceConfig(_Section):
+    """A side table that features join: daily where its uri has ``{partition}``, else one snapshot."""
+
+    uri: str
+    format: Literal["csv", "parquet"]
+    marker: str = "_SUCCESS"
+    null_values: tuple[str, ...] = ("", "NA")
+    columns: dict[str, ColumnType]
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether the table has one partition a day."""
+        return "{partition}" in self.uri
+
+
+class ValidationConfig(_Section):
+    """The Great Expectations suite and what may go wrong before the night stops."""
+
+    suite: str = Field(description="File in include/expectations/.")
+    max_fraction: Fraction = Field(0.01, description="Share of rows that may be quarantined.")
+    warn_fraction: Fraction = Field(0.001, description="Share of rows above which it is a warning.")
+    recent_partitions: int = Field(14, ge=0, description="Partitions that 'usual' is learned from.")
+    duckdb_above_rows: int = Field(
+        200_000, ge=0, description="Above this many rows GX runs on DuckDB, not on pandas."
+    )
+    data_docs: bool = Field(False, description="Also build Great Expectations' Data Docs.")
+
+
+class FeaturesConfig(_Section):
+    """The feature expression shared by training and scoring."""
+
+    module: str = Field(description="Module in include/jobs/features/, e.g. 'flight_delays'.")
+    engine: Literal["duckdb", "pyspark"] = "duckdb"
+    lookback: int = Field(7, ge=0, description="Days of history the features of one day read.")
+
+
+class WindowConfig(_Section):
+    """Days of each split, counted back from the night's partition, newest last.
+
+    ``train`` days, then ``validation`` days (early stopping, tuning), then ``holdout`` days that end
+    with the partition itself and that no fitting sees.
+    """
+
+    train: int = Field(ge=1)
+    validation: int = Field(ge=1)
+    holdout: int = Field(ge=1)
+
+    @property
+    def days(self) -> int:
+        """Days from the first training partition to the night's, both counted."""
+        return self.train + self.validation + self.holdout
+
+
+class ResourcesConfig(_Section):
+    """What a job asks its platform for; ``candidates`` are tried in order when one is not to be had."""
+
+    cpus: int | None = Field(None, ge=1)
+    gpus: int = Field(0, ge=0)
+    memory_gib: float | None = Field(None, gt=0)
+    candidates: tuple[str, ...] = Field((), description="Machine types, best first (clouds only).")
+    spot: bool = False
+    max_runtime_s: int = Field(3600, ge=1)
+
+
+class TrainingConfig(_Section):
+    """What is trained, on which days, with what."""
+
+    model: Literal["hist_gradient_boosting", "torch_mlp"]
+    target: str
+    window: WindowConfig
+    hyperparameters: dict[str, Any] = {}
+    seed: int = 20130105
+    resources: ResourcesConfig = ResourcesConfig()
+
+
+class FloatRange(_Section):
+    """A real hyperparameter between ``low`` and ``high``."""
+
+    type: Literal["float"]
+    low: float
+    high: float
+    log: bool = False
+
+
+class IntRange(_Section):
+    """A whole hyperparameter between ``low`` and ``high``, both possible."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+    log: bool = False
+
+
+class CategoricalRange(_Section):
+    """One of ``choices``."""
+
+    type: Literal["categorical"]
+    choices: tuple[str | int | float | bool, ...] = Field(min_length=1)
+
+
+SearchRange = Annotated[FloatRange | IntRange | CategoricalRange, Field(discriminator="type")]
+Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "accuracy"]
+
+
+class TuningConfig(_Section):
+    """The search, and how often it is due."""
+
+    search_space: dict[str, SearchRange] = Field(min_length=1)
+    metric: Metric = "average_precision"
+    trials: int = Field(12, ge=1)
+    parallelism: int = Field(2, ge=1)
+    pruning: bool = True
+    every: int = Field(1, ge=1, description="Due on every n-th partition, counted from the start.")
+    resources: ResourcesConfig = ResourcesConfig()
+
+
+class GateConfig(_Section):
+    """When a challenger takes the champion's place."""
+
+    metric: Metric = "average_precision"
+    min_effect: float = Field(0.0, ge=0.0, description="Better by at least this much.")
+    floors: dict[Metric, float] = Field({}, description="A metric worse than its floor blocks.")
+    promote: Literal["automatic", "never"] = "automatic"
+
+
+class ScoringConfig(_Section):
+    """How the champion scores a partition."""
+
+    start_on: Literal["model", "clean"] = Field(
+        "model", description="Score after the night's retrain, or as soon as the rows are clean."
+    )
+    batch_rows: int = Field(65_536, ge=1)
+    resources: ResourcesConfig = ResourcesConfig()
+
+
+class AlertsConfig(_Section):
+    """Where failures are told; the addresses are in the connections, never here."""
+
+    connections: tuple[str, ...] = Field((), description="Airflow connections with an Apprise URL.")
+    examples: int = Field(5, ge=0, description="Sample rows shown per failing expectation.")
+
+
+class Pipeline(_Section):
+    """One pipeline file."""
+
+    pipeline: str = Field(pattern=r"^[a-z][a-z0-9_]{1,40}$")
+    description: str
+    owner: str = "nightshift"
+    tags: tuple[str, ...] = ()
+    platform: Literal["local"] = "local"
+    partitions: PartitionsConfig
+    source: SourceConfig
+    references: dict[str, ReferenceConfig] = {}
+    validation: ValidationConfig
+    features: FeaturesConfig
+    training: TrainingConfig
+    tuning: TuningConfig | None = None
+    gate: GateConfig = GateConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    alerts: AlertsConfig = AlertsConfig()

@@ -1,0 +1,1 @@
+"""The stack that make demo starts on one machine: servers, sample data, one night."""

@@ -1,0 +1,171 @@
+"""The demo: sample data, four weeks of history, the stack, one real night, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nightshift.config.partitions import back, check_key, days
+from nightshift.embedded.airflow_api import AirflowApi
+from nightshift.embedded.bulk import Day, ingest_days
+from nightshift.embedded.night import Night, follow, prepare, result
+from nightshift.embedded.sample_data import seed_landing
+from nightshift.embedded.stack import Stack
+from nightshift.errors import ConfigError
+from nightshift.hooks.storage import landing_zone
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nightshift.config.pipeline import Pipeline
+    from nightshift.config.settings import Settings
+    from nightshift.embedded.console import Console
+    from nightshift.embedded.ports import Ports
+
+__all__ = ["STEPS", "Demo", "history_of", "summary_lines"]
+
+STEPS = 4
+
+
+@dataclass(slots=True)
+class Demo:
+    """One demo of one pipeline on this machine.
+
+    :param partition: the night; its history is what the pipeline's training window asks for.
+    """
+
+    pipeline: Pipeline
+    partition: str
+    settings: Settings
+    ports: Ports
+    console: Console
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self, *, timeout_s: float) -> dict[str, Any]:
+        """Run all steps; writes and returns the content of ``demo.json``.
+
+        :raises NightshiftError: when a step fails.
+        """
+        check_key(self.pipeline, self.partition)
+        history = history_of(self.pipeline, self.partition)
+        self._land([*history, self.partition])
+        self._ingest(history)
+        stack = self._start()
+        api = AirflowApi(stack.airflow_url)
+        night = self._night(api, timeout_s)
+        report = self._report(api, stack, night)
+        file = self.settings.home / "demo.json"
+        file.write_text(json.dumps(report, indent=2) + "\n")
+        return report
+
+    def _land(self, partitions: Sequence[str]) -> None:
+        with self.console.step(f"Landing zone: real flights of {partitions[0]} to {partitions[-1]}") as step:
+            done = seed_landing(landing_zone(self.settings), partitions[0], partitions[-1])
+            step.outcome = f"{done.folders} folders written, {done.kept} were there, in {done.landing}"
+
+    def _ingest(self, history: Sequence[str]) -> None:
+        with self.console.step(f"History: ingest and validate {len(history)} days in bulk") as step:
+            done: list[Day] = []
+
+            def each(day: Day) -> None:
+                done.append(day)
+                step.count(len(done), len(history), f"{day.partition} {day.status}, {day.clean} clean rows")
+
+            found = ingest_days(self.pipeline, history, self.settings, each=each)
+            if bad := [day for day in found if not day.is_good]:
+                reasons = "; ".join(f"{day.partition} {day.status}: {day.reason}" for day in bad[:3])
+                raise ConfigError(f"{len(bad)} of {len(found)} days of history are no good: {reasons}")
+            kept = sum(day.kept for day in found)
+            rows, aside = sum(day.clean for day in found), sum(day.quarantined for day in found)
+            step.outcome = f"{rows:,} rows clean, {aside:,} quarantined, {kept} days unchanged"
+        self.seconds["history"] = round(step.seconds, 1)
+
+    def _start(self) -> Stack:
+        with self.console.step("Stack: MLflow and Airflow, on loopback only") as step:
+            stack = Stack.running(self.settings) or Stack(self.settings, self.ports)
+            started = stack.start(step.say)
+            step.outcome = "ran already" if started.reused else ""
+        self.seconds["start"] = started.seconds
+        return stack
+
+    def _night(self, api: AirflowApi, timeout_s: float) -> Night:
+        with self.console.step(f"Night of {self.partition}: ingest, validate, tune, train, score") as step:
+            prepare(api, self.pipeline.pipeline)
+            return follow(api, self.pipeline.pipeline, self.partition, step.say, timeout_s=timeout_s)
+
+    def _report(self, api: AirflowApi, stack: Stack, night: Night) -> dict[str, Any]:
+        """What the issue of record calls ``var/demo.json``."""
+        validated = result(api, night, "validate", dag="ingest")
+        tuned = result(api, night, "tune", dag="retrain")
+        promoted = result(api, night, "promote", dag="retrain")
+        published = result(api, night, "publish", dag="score")
+        rows = validated.get("rows", {})
+        champion = promoted.get("champion") or {}
+        best = tuned.get("best") or {}
+        name = self.pipeline.pipeline
+        return {
+            "pipeline": name,
+            "platform": self.pipeline.platform,
+            "partition": self.partition,
+            "rows": {
+                **{key: rows.get(key) for key in ("ingested", "clean", "quarantined")},
+                "scored": published.get("rows_out"),
+            },
+            "tuning": {"trials": tuned.get("trials"), "best": best},
+            "champion": {"version": champion.get("version"), "metrics": champion.get("metrics", {})},
+            "verdict": promoted.get("verdict"),
+            "seconds": {
+                "setup": _setup_seconds(self.settings),
+                **self.seconds,
+                "night": night.seconds,
+                "by_task": night.seconds_by_task,
+            },
+            "urls": {
+                "airflow": stack.airflow_url,
+                "mlflow": stack.mlflow_url,
+                "report": validated.get("report_url"),
+            },
+        }
+
+
+def history_of(pipeline: Pipeline, partition: str) -> list[str]:
+    """The days before ``partition`` that its training window covers, as far as the pipeline has them."""
+    first = max(back(partition, pipeline.training.window.days - 1), pipeline.partitions.start.isoformat())
+    return days(first, back(partition, 1)) if first < partition else []
+
+
+def summary_lines(report: dict[str, Any]) -> list[str]:
+    """The report for people."""
+    rows, tuning, champion, seconds = (report[key] for key in ("rows", "tuning", "champion", "seconds"))
+    slowest = sorted(seconds["by_task"].items(), key=lambda item: -item[1])[:6]
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in champion["metrics"].items())
+    best = tuning["best"]
+    value = best.get("value")
+    return [
+        f"  rows       {rows['ingested']} ingested: {rows['clean']} clean, {rows['quarantined']} quarantined; "
+        f"{rows['scored']} scored",
+        f"  tuning     {tuning['trials']} trials, best {'-' if value is None else f'{value:.4f}'}"
+        f" with {_params(best.get('params', {}))}",
+        f"  champion   version {champion['version']} ({report['verdict']}): {metrics}",
+        f"  seconds    setup {seconds['setup']}, history {seconds['history']}, start {seconds['start']},"
+        f" night {seconds['night']}",
+        f"  slowest    {', '.join(f'{name} {took:.1f}' for name, took in slowest)}",
+        "",
+        f"  Airflow    {report['urls']['airflow']}",
+        f"  MLflow     {report['urls']['mlflow']}",
+        f"  Report     {report['urls']['report']}",
+    ]
+
+
+def _params(params: dict[str, Any]) -> str:
+    shown = (f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
+    return " ".join(shown) or "the defaults"
+
+
+def _setup_seconds(settings: Settings) -> float | None:
+    """How long ``make setup`` took when it last installed something."""
+    try:
+        return float(json.loads((settings.home / "setup.json").read_text())["seconds"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return None

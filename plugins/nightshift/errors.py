@@ -1,0 +1,174 @@
+"""The whole error tree: what went wrong, with what, where, and what to do about it.
+
+::
+
+    NightshiftError
+    ├── ConfigError                a pipeline file, a setting or a parameter is wrong
+    ├── PartitionKeyError          no partition key, or one that is not a date of the pipeline
+    ├── SourceError                a landed partition cannot be taken as it is
+    │   ├── PartitionAbsent        nothing has landed there
+    │   ├── PartitionIncomplete    landed, but no marker yet (half-written)
+    │   ├── PartitionCorrupt       empty, truncated, not UTF-8, unreadable
+    │   └── SchemaMismatch         extra, missing or retyped columns
+    ├── LakeError                  the lake refuses or disagrees with itself
+    │   ├── CommitConflict         other writers won every bounded try
+    │   └── AccountingError        counts that must be equal are not
+    ├── ValidationFailed           a partition is blocked by its suite or its quarantine budget
+    ├── StorageUnavailable         object store, network, throttling: a retry may cure it
+    ├── JobError                   a job did not end as asked
+    │   ├── JobFailed              the user's code failed: a retry would fail again
+    │   ├── JobStopped             somebody stopped it
+    │   ├── JobLost                its host died under it
+    │   ├── JobTimedOut            past its deadline
+    │   ├── CapacityUnavailable    no machine of that kind now
+    │   ├── QuotaExceeded          the account may not have one
+    │   └── PlatformUnavailable    throttling, network, 5xx: wait and go on
+    └── RegistryError              MLflow or the champion refuses or disagrees
+
+Whether a retry can cure an error is a property of its class (``retryable``); the operators turn it
+into Airflow's retry decision in one place, ``nightshift.operators.retries``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "AccountingError",
+    "CapacityUnavailable",
+    "CommitConflict",
+    "ConfigError",
+    "JobError",
+    "JobFailed",
+    "JobLost",
+    "JobStopped",
+    "JobTimedOut",
+    "LakeError",
+    "NightshiftError",
+    "PartitionAbsent",
+    "PartitionCorrupt",
+    "PartitionIncomplete",
+    "PartitionKeyError",
+    "PlatformUnavailable",
+    "QuotaExceeded",
+    "RegistryError",
+    "SchemaMismatch",
+    "SourceError",
+    "StorageUnavailable",
+    "ValidationFailed",
+]
+
+
+class NightshiftError(Exception):
+    """Base of every error of ours.
+
+    :param what: the thing and what is wrong with it, e.g. ``"flights.csv of 2013-01-05 is empty"``.
+    :param fix: what the reader should do; shown after the reason.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, what: str, *, fix: str = "") -> None:
+        super().__init__(what if not fix else f"{what}. To fix: {fix}")
+        self.what = what
+        self.fix = fix
+
+
+class ConfigError(NightshiftError):
+    """A pipeline file, a setting or a parameter is wrong."""
+
+
+class PartitionKeyError(NightshiftError):
+    """A run has no partition key, or one that is not a partition of its pipeline."""
+
+
+class SourceError(NightshiftError):
+    """A landed partition cannot be taken as it is; the lake was left as it was."""
+
+
+class PartitionAbsent(SourceError):
+    """Nothing has landed for the partition."""
+
+    retryable = True
+
+
+class PartitionIncomplete(SourceError):
+    """Files have landed, their marker has not: the writer is not done."""
+
+    retryable = True
+
+
+class PartitionCorrupt(SourceError):
+    """A landed file is empty, truncated, not UTF-8 or unreadable."""
+
+
+class SchemaMismatch(SourceError):
+    """A landed file has extra, missing or retyped columns."""
+
+
+class LakeError(NightshiftError):
+    """The lake refuses, or disagrees with itself."""
+
+
+class CommitConflict(LakeError):
+    """Other writers won every one of a bounded number of tries."""
+
+    retryable = True
+
+
+class AccountingError(LakeError):
+    """Counts that must be equal are not."""
+
+
+class ValidationFailed(NightshiftError):
+    """A partition is blocked by its suite or by its quarantine budget."""
+
+
+class StorageUnavailable(NightshiftError):
+    """Object store, network or throttling trouble."""
+
+    retryable = True
+
+
+class JobError(NightshiftError):
+    """A job did not end as it was asked to."""
+
+
+class JobFailed(JobError):
+    """The job's own code failed; the same code on the same data would fail again."""
+
+
+class JobStopped(JobError):
+    """Somebody stopped the job."""
+
+
+class JobLost(JobError):
+    """The job's host died under it."""
+
+    retryable = True
+
+
+class JobTimedOut(JobError):
+    """The job passed its deadline and was stopped."""
+
+
+class CapacityUnavailable(JobError):
+    """The platform has no machine of the asked kind now."""
+
+    retryable = True
+
+
+class QuotaExceeded(JobError):
+    """The account may not have a machine of the asked kind."""
+
+
+class PlatformUnavailable(JobError):
+    """The platform throttles, or cannot be reached."""
+
+    retryable = True
+
+
+class RegistryError(NightshiftError):
+    """MLflow cannot be reached, or the registry disagrees with itself."""
+
+    retryable = True

@@ -1,0 +1,1 @@
+"""Sign-in: Airflow connections and configuration turned into settings, locations and platforms."""

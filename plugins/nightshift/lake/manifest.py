@@ -1,0 +1,67 @@
+"""Manifests: exactly which files of which table version a run reads, and one hash of them all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["Manifest", "ManifestFile"]
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """One data file; ``path`` is relative to the table, ``partition`` is None in a snapshot table."""
+
+    path: str
+    partition: str | None
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a run reads of one table: enough to read the very same rows again.
+
+    ``partitions`` are those that hold rows; ``sha256`` covers the file list, not the place, so a lake
+    that was copied elsewhere keeps its hashes.
+    """
+
+    table: str
+    uri: str
+    version: int
+    partitions: tuple[str, ...]
+    files: tuple[ManifestFile, ...]
+    rows: int
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, table: str, uri: str, version: int, files: Iterable[ManifestFile]) -> Manifest:
+        """The manifest of these files."""
+        ordered = tuple(sorted(files, key=lambda file: file.path))
+        listing = json.dumps([[file.path, file.rows, file.bytes] for file in ordered], separators=(",", ":"))
+        return cls(
+            table=table,
+            uri=uri,
+            version=version,
+            partitions=tuple(sorted({file.partition for file in ordered if file.partition is not None})),
+            files=ordered,
+            rows=sum(file.rows for file in ordered),
+            bytes=sum(file.bytes for file in ordered),
+            sha256=hashlib.sha256(listing.encode()).hexdigest(),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe."""
+        return {**asdict(self), "partitions": list(self.partitions), "files": [asdict(f) for f in self.files]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Manifest:
+        """The manifest that :meth:`to_dict` wrote."""
+        files = tuple(ManifestFile(**file) for file in data["files"])
+        return cls(**{**data, "partitions": tuple(data["partitions"]), "files": files})

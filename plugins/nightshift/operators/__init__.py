@@ -1,0 +1,1 @@
+"""One operator per verb; the platform is an argument."""

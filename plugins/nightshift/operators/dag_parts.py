@@ -1,0 +1,74 @@
+"""What the DAG files share: the pipelines, the assets between the DAGs, the forms, the documentation."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, Param
+
+from nightshift.config.loader import load_directory
+from nightshift.hooks.settings import current_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nightshift.config.pipeline import Pipeline
+    from nightshift.errors import NightshiftError
+
+__all__ = ["asset", "broken_pipelines", "dag_arguments", "partition_param", "pipelines"]
+
+
+@functools.cache
+def _loaded() -> tuple[list[Pipeline], dict[Path, NightshiftError]]:
+    return load_directory(current_settings().pipelines_dir)
+
+
+def pipelines() -> list[Pipeline]:
+    """Every good pipeline file."""
+    return _loaded()[0]
+
+
+def broken_pipelines() -> dict[Path, NightshiftError]:
+    """Every pipeline file that is wrong, and how."""
+    return _loaded()[1]
+
+
+def asset(pipeline: Pipeline, what: str) -> Asset:
+    """The asset that says: partition so-and-so of ``what`` is there."""
+    return Asset(name=f"{pipeline.pipeline}_{what}", uri=f"x-nightshift://{pipeline.pipeline}/{what}")
+
+
+def partition_param(pipeline: Pipeline) -> Param:
+    """The form field for runs that a person starts."""
+    first, last = pipeline.partitions.start, pipeline.partitions.end or "today"
+    return Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        title="Partition",
+        description_md=f"The day to run, `YYYY-MM-DD`, from {first} to {last}. Leave it empty for a run that "
+        "has a partition key.",
+    )
+
+
+def dag_arguments(pipeline: Pipeline, verb: str, doc: str) -> dict[str, Any]:
+    """What every DAG of a pipeline has: id, description, documentation, tags, dates."""
+    last = pipeline.partitions.end
+    return {
+        "dag_id": f"{pipeline.pipeline}_{verb}",
+        "dag_display_name": f"{pipeline.pipeline} · {verb}",
+        "description": pipeline.description,
+        "doc_md": f"{pipeline.description}\n\n{doc}",
+        "tags": [pipeline.pipeline, verb, *pipeline.tags],
+        "start_date": _midnight(pipeline.partitions.start),
+        # The last partition is due the day after it.
+        "end_date": _midnight(last + dt.timedelta(days=2)) if last else None,
+        "catchup": False,
+        "default_args": {"owner": pipeline.owner},
+    }
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC)

@@ -1,0 +1,191 @@
+"""The verbs that make a model: tune, train, evaluate. Each is a job; the platform is the pipeline's."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from nightshift.operators.job import JobOperator, local_output
+from nightshift.operators.night import job_document, manifests, table_inputs
+from nightshift.platforms.base import JobInput, JobSpec
+from nightshift.platforms.code import code_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.sdk import Context
+
+    from nightshift.config.pipeline import ResourcesConfig
+    from nightshift.platforms.base import JobRef, JobResult
+
+__all__ = ["EvaluateOperator", "NightJobOperator", "TrainOperator", "TuneOperator"]
+
+
+class NightJobOperator(JobOperator):
+    """A job over the days of a plan.
+
+    :param plan: what :class:`~nightshift.operators.plan.PlanOperator` returned.
+    """
+
+    template_fields: tuple[str, ...] = ("plan",)
+    kind: str
+
+    def __init__(self, *, plan: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+
+    def spec_of(
+        self,
+        context: Context,
+        *,
+        splits: Mapping[str, list[str]],
+        resources: ResourcesConfig,
+        hyperparameters: Mapping[str, Any],
+        models: tuple[JobInput, ...] = (),
+    ) -> JobSpec:
+        """A job of this verb over the days of ``splits``."""
+        lake, every = self.lake(), sorted(day for part in splits.values() for day in part)
+        found = manifests(self.pipeline, lake, self.plan["versions"], every[0], every[-1])
+        document = job_document(
+            self.pipeline,
+            self.kind,
+            self.plan["partition"],
+            days_by_split=splits,
+            found=found,
+            hyperparameters=hyperparameters,
+        )
+        ti = context["ti"]
+        return JobSpec(
+            kind=self.kind,
+            job=document,
+            inputs=(*table_inputs(lake, found), *models),
+            code_sha256=code_sha256(self.settings.jobs_dir),
+            max_runtime_s=resources.max_runtime_s,
+            cpus=resources.cpus,
+            gpus=resources.gpus,
+            tags={
+                "pipeline": self.pipeline.pipeline,
+                "partition": self.plan["partition"],
+                "dag": ti.dag_id,
+                "run": ti.run_id,
+                "task": ti.task_id,
+            },
+        )
+
+
+class TuneOperator(NightJobOperator):
+    """Searches hyperparameters on the training and validation days; skipped when it is not due."""
+
+    kind = "tune"
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        :raises AirflowSkipException: when the plan says that tuning is not due.
+        """
+        if not self.plan["tune"]:
+            raise AirflowSkipException("tuning is not due for this partition")
+        return super().execute(context)
+
+    def build_spec(self, context: Context) -> JobSpec:
+        """Training and validation days: the holdout is nothing that a search may see."""
+        assert self.pipeline.tuning is not None  # the plan would have said no
+        seen = {name: self.plan["splits"][name] for name in ("train", "validation")}
+        return self.spec_of(
+            context,
+            splits={**seen, "holdout": []},
+            resources=self.pipeline.tuning.resources,
+            hyperparameters=self.pipeline.training.hyperparameters,
+        )
+
+    def finish(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:
+        """
+        :returns: ``{trials, best: {number, value, params}}``.
+        """
+        output = local_output(result.output_uri)
+        trials = json.loads((output / "trials.json").read_text())
+        best = json.loads((output / "best.json").read_text())
+        self.log.info("Best of %d trials: %s with %s", len(trials), best["value"], best["params"])
+        return {"trials": len(trials), "best": best}
+
+
+class TrainOperator(NightJobOperator):
+    """Trains on the night's window.
+
+    :param tuned: what :class:`TuneOperator` returned, None when it was skipped.
+    """
+
+    template_fields = ("plan", "tuned")
+    kind = "train"
+
+    def __init__(self, *, tuned: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tuned = tuned
+
+    def build_spec(self, context: Context) -> JobSpec:
+        """The pipeline file's hyperparameters, with the tuned ones over them."""
+        best = self.tuned["best"]["params"] if self.tuned else {}
+        training = self.pipeline.training
+        return self.spec_of(
+            context,
+            splits=self.plan["splits"],
+            resources=training.resources,
+            hyperparameters={**training.hyperparameters, **best},
+        )
+
+    def finish(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:
+        """
+        :returns: ``{metrics}``.
+        """
+        return {"metrics": json.loads((local_output(result.output_uri) / "metrics.json").read_text())}
+
+
+class EvaluateOperator(NightJobOperator):
+    """Compares the new model with the champion on the same frozen holdout.
+
+    :param trained: what :class:`TrainOperator` returned.
+    """
+
+    template_fields = ("plan", "trained")
+    kind = "evaluate"
+
+    def __init__(self, *, trained: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.trained = trained
+
+    def build_spec(self, context: Context) -> JobSpec:
+        """The holdout days, the new model and, where there is one, the champion."""
+        challenger = JobInput(
+            channel="models/challenger",
+            uri=f"{self.trained['output_uri']}/model",
+            identity=self.trained["fingerprint"],
+        )
+        return self.spec_of(
+            context,
+            splits={"train": [], "validation": [], "holdout": self.plan["splits"]["holdout"]},
+            resources=self.pipeline.training.resources,
+            hyperparameters={},
+            models=(challenger, *self._champion()),
+        )
+
+    def _champion(self) -> tuple[JobInput, ...]:
+        from nightshift.registry.models import Models
+
+        models = Models(self.settings.mlflow_tracking_uri)
+        champion = models.champion(self.pipeline.pipeline)
+        if champion is None:
+            self.log.info("There is no champion yet")
+            return ()
+        folder = models.download(champion, self.settings.home / "models")
+        identity = f"{champion.name}@{champion.version}"
+        self.log.info("The champion is version %s of partition %s", champion.version, champion.partition)
+        return (JobInput(channel="models/champion", uri=folder.as_uri(), identity=identity),)
+
+    def finish(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:
+        """
+        :returns: ``{rows, models: {challenger: {metrics}, champion: {metrics}}}``.
+        """
+        text = (local_output(result.output_uri) / "evaluation.json").read_text()
+        evaluation = json.loads(text)
+        return {"rows": evaluation["rows"], "models": evaluation["models"]}

@@ -1,0 +1,128 @@
+"""Batch transform: the champion scores a partition, and exactly its rows come out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from nightshift.errors import PartitionAbsent, RegistryError
+from nightshift.operators.base import MlflowLink, PipelineOperator
+from nightshift.operators.job import local_output
+from nightshift.operators.learn import NightJobOperator
+from nightshift.operators.night import pin_versions
+from nightshift.platforms.base import JobInput
+
+if TYPE_CHECKING:
+    from airflow.sdk import Asset, Context
+
+    from nightshift.platforms.base import JobRef, JobResult, JobSpec
+    from nightshift.registry.models import ModelVersion
+
+__all__ = ["BatchScoreOperator", "PublishOperator"]
+
+_STAMP_KEY = "nightshift_model"
+
+
+class BatchScoreOperator(NightJobOperator):
+    """Scores the clean rows of one partition with the champion, or with the version that was asked for."""
+
+    operator_extra_links = (MlflowLink(),)
+    kind = "score"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(plan=None, **kwargs)
+
+    def build_spec(self, context: Context) -> JobSpec:
+        """
+        :raises PartitionAbsent: when the lake has no clean rows of the partition.
+        :raises RegistryError: when there is no champion.
+        """
+        from nightshift.registry.models import Models
+
+        models = Models(self.settings.mlflow_tracking_uri)
+        version = self._version(context, models)
+        self.plan = self._pin(context)
+        # The champion may change while the job runs: what it scored with is what it was given here.
+        stamp: Any = {
+            "model_name": version.name,
+            "model_version": version.version,
+            "clean_version": self.plan["versions"]["clean"],
+        }
+        context["task_state_store"].set(_STAMP_KEY, stamp)
+        folder = models.download(version, self.settings.home / "models")
+        identity = f"{version.name}@{version.version}"
+        return self.spec_of(
+            context,
+            splits={"train": [], "validation": [], "holdout": [self.plan["partition"]]},
+            resources=self.pipeline.scoring.resources,
+            hyperparameters={},
+            models=(JobInput("models/champion", folder.as_uri(), identity),),
+        )
+
+    def _pin(self, context: Context) -> dict[str, Any]:
+        partition, lake = self.partition(context), self.lake()
+        versions = pin_versions(self.pipeline, lake)
+        if partition not in lake.table("clean").partitions(version=versions["clean"]):
+            raise PartitionAbsent(
+                f"the lake has no clean rows of {partition}",
+                fix=f"run {self.pipeline.pipeline}_ingest for it",
+            )
+        return {"partition": partition, "versions": versions}
+
+    def _version(self, context: Context, models: Any) -> ModelVersion:
+        asked = context["params"].get("model_version")
+        name = self.pipeline.pipeline
+        found: ModelVersion | None = models.get(name, asked) if asked else models.champion(name)
+        if found is None:
+            raise RegistryError(f"{name} has no champion to score with", fix=f"run {name}_retrain first")
+        return found
+
+    def finish(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:
+        """
+        :returns: ``{rows_in, rows_out, model_name, model_version, clean_version}``.
+        """
+        counts = json.loads((local_output(result.output_uri) / "counts.json").read_text())
+        stamp: Any = context["task_state_store"].get(_STAMP_KEY)
+        return {**counts, **stamp}
+
+
+class PublishOperator(PipelineOperator):
+    """Writes a partition's predictions into the lake, all at once, when they are exactly its rows.
+
+    :param scored: what :class:`BatchScoreOperator` returned.
+    :param asset: told that the partition has predictions.
+    """
+
+    template_fields = ("scored",)
+
+    def __init__(self, *, scored: Any, asset: Asset, **kwargs: Any) -> None:
+        super().__init__(outlets=[asset], **kwargs)
+        self.scored = scored
+        self.asset = asset
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        :returns: ``{partition, rows_in, rows_out, model_name, model_version, version}``.
+        :raises AccountingError: when the predictions are not exactly the rows; nothing is written then.
+        """
+        from nightshift.lake.predictions import publish_predictions
+
+        partition, scored = self.partition(context), self.scored
+        published = publish_predictions(
+            self.lake(),
+            partition,
+            local_output(scored["output_uri"]) / "predictions",
+            clean_version=scored["clean_version"],
+            model_name=scored["model_name"],
+            model_version=scored["model_version"],
+        )
+        self.log.info(
+            "Partition %s: %d rows in, %d predictions out, model version %s",
+            partition,
+            published["rows_in"],
+            published["rows_out"],
+            scored["model_version"],
+        )
+        context["outlet_events"][self.asset].add_partitions(partition)
+        stamp = {"model_name": scored["model_name"], "model_version": scored["model_version"]}
+        return {"partition": partition, **published, **stamp}

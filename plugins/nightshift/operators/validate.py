@@ -1,0 +1,47 @@
+"""Validates a partition: good rows go on, bad rows are set apart, a bad partition stops the night."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nightshift.operators.base import PipelineOperator, ValidationReportLink
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["ValidateOperator", "report_url"]
+
+
+def report_url(ui_url: str, pipeline: str, partition: str) -> str:
+    """Where the browser shows the validation report of a partition."""
+    return f"{ui_url}/nightshift/reports/{pipeline}/{partition}"
+
+
+class ValidateOperator(PipelineOperator):
+    """Runs the suite of the pipeline file on one partition and splits its rows."""
+
+    operator_extra_links = (ValidationReportLink(),)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        :returns: the ``ValidationSummary`` as a dict, under 4 KB; pushed even when the partition is blocked.
+        :raises ValidationFailed: when the partition is blocked.
+        """
+        from nightshift.validation.run import validate_partition
+
+        partition, settings = self.partition(context), self.settings
+        summary = validate_partition(
+            self.pipeline,
+            partition,
+            lake=self.lake(),
+            suite_file=settings.expectations_dir / self.pipeline.validation.suite,
+            staging=settings.staging,
+        )
+        url = report_url(settings.ui_url, self.pipeline.pipeline, partition)
+        self.links[ValidationReportLink.name] = url
+        found = {**summary.to_dict(), "report_url": url}
+        self.log.info("Partition %s %s: %s. Report: %s", partition, summary.status, found["rows"], url)
+        if summary.status == "blocked":
+            context["ti"].xcom_push(key="return_value", value=found)
+        summary.raise_if_blocked()
+        return found

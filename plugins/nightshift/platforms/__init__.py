@@ -1,0 +1,1 @@
+"""Where jobs run; the only place that knows a vendor's words."""

@@ -1,0 +1,178 @@
+"""Jobs on this machine: process groups that outlive the worker which started them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nightshift.platforms.base import (
+    Failure,
+    JobRef,
+    JobResult,
+    JobSpec,
+    JobState,
+    JobStatus,
+    LogChunk,
+    Platform,
+)
+from nightshift.platforms.job_folder import JobFolder
+from nightshift.platforms.local_runner import INPUT_OPTIONS, detach_and_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["WARM", "LocalPlatform"]
+
+WARM = "NIGHTSHIFT_WARM_WORKER"
+"""Set in workers that imported the heavy libraries before they forked; jobs then fork from them."""
+
+_PACKAGES = Path(__file__).resolve().parents[2]
+_START_PATIENCE_S = 30.0
+
+
+class LocalPlatform(Platform):
+    """Jobs as process groups below ``home``, one folder each.
+
+    :param home: where the job folders are; every worker and the triggerer of a machine share it.
+    :param jobs_dir: the folder that holds the package ``jobs``.
+    :param grace_s: seconds between asking a job to end and ending it.
+    """
+
+    name = "local"
+
+    def __init__(self, home: Path, jobs_dir: Path, *, grace_s: float = 10.0) -> None:
+        self.home = home
+        self.jobs_dir = jobs_dir
+        self.grace_s = grace_s
+
+    def submit(self, spec: JobSpec, name: str) -> JobRef:
+        """Start the job, or mean the one of that name: the folder is the lock."""
+        folder = self._folder(name)
+        folder.create(self._document(spec))
+        if folder.status() is None and not folder.is_alive():
+            self._start(folder, {i.channel: dict(i.options) for i in spec.inputs if i.options})
+        return JobRef(self.name, name)
+
+    def _document(self, spec: JobSpec) -> dict[str, Any]:
+        inputs = [{"channel": i.channel, "uri": i.uri, "files": list(i.files)} for i in spec.inputs]
+        return {
+            "kind": spec.kind,
+            "job": dict(spec.job),
+            "inputs": inputs,
+            "fingerprint": spec.fingerprint,
+            "max_runtime_s": spec.max_runtime_s,
+            "cpus": spec.cpus,
+            "gpus": spec.gpus,
+            "tags": dict(spec.tags),
+            "jobs_dir": str(self.jobs_dir),
+            "grace_s": self.grace_s,
+            "submitted_at": time.time(),
+        }
+
+    def _start(self, folder: JobFolder, options: dict[str, dict[str, str]]) -> None:
+        if os.environ.get(WARM) == "1" and not self._needs_download(folder):
+            detach_and_run(folder, options)
+            return
+        environment = {**os.environ, "PYTHONPATH": str(_PACKAGES), INPUT_OPTIONS: json.dumps(options)}
+        with (folder.path / "runner.log").open("ab") as log:
+            subprocess.Popen(
+                [sys.executable, "-m", "nightshift.platforms.local_runner", str(folder.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+
+    @staticmethod
+    def _needs_download(folder: JobFolder) -> bool:
+        """Whether staging uses an object store client, whose threads do not survive a fork."""
+        return any(not entry["uri"].startswith("file://") for entry in folder.spec()["inputs"])
+
+    def status(self, ref: JobRef) -> JobStatus | None:
+        """The runner's word; a job whose runner is gone without a last word is lost."""
+        folder = self._folder(ref.name)
+        if not folder.path.exists():
+            return None
+        alive = folder.is_alive()  # asked before the status is read: a runner writes, then dies
+        status = folder.status()
+        if status is None:
+            return self._pending(folder, alive=alive)
+        state = JobState(status["state"])
+        if not state.is_terminal and not alive:
+            self._sweep(status)
+            return JobStatus(JobState.FAILED, Failure.LOST, "its runner died, or the host restarted")
+        seconds = status.get("seconds") or time.time() - status["started_at"]
+        if state is JobState.RUNNING and folder.stop_request.exists():
+            state = JobState.STOPPING
+        failure = Failure(status["failure"]) if status.get("failure") else None
+        return JobStatus(state, failure, status.get("reason", ""), seconds)
+
+    @staticmethod
+    def _pending(folder: JobFolder, *, alive: bool) -> JobStatus:
+        waited = time.time() - folder.spec()["submitted_at"]
+        if not alive and waited > _START_PATIENCE_S:
+            return JobStatus(JobState.FAILED, Failure.LOST, "it was written down, but never started")
+        return JobStatus(JobState.PENDING)
+
+    @staticmethod
+    def _sweep(status: Mapping[str, Any]) -> None:
+        """End what a lost job left running: members of its group that are of its session too."""
+        group, session = status.get("group"), status["session"]
+        for entry in Path("/proc").glob("[0-9]*"):
+            pid = int(entry.name)
+            try:
+                if os.getpgid(pid) == group and os.getsid(pid) == session:
+                    os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+    def stop(self, ref: JobRef) -> None:
+        """Leave a request and wake the runner, which ends the whole group."""
+        folder = self._folder(ref.name)
+        status = self.status(ref)
+        if status is None or status.state.is_terminal:
+            return
+        folder.stop_request.write_text("asked to stop")
+        runner = (folder.status() or {}).get("runner")
+        if runner and folder.is_alive():
+            os.kill(runner, signal.SIGTERM)
+
+    def logs(self, ref: JobRef, position: int = 0) -> LogChunk:
+        """Whole lines from byte ``position`` on; the rest of a line waits until it is whole."""
+        log = self._folder(ref.name).log
+        if not log.exists():
+            return LogChunk((), position)
+        with log.open("rb") as file:
+            file.seek(position)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        return LogChunk(tuple(whole.decode(errors="replace").splitlines()), position + len(whole))
+
+    def result(self, ref: JobRef) -> JobResult:
+        """The output folder and the seconds; own machines cost nothing here."""
+        folder = self._folder(ref.name)
+        seconds = float((folder.status() or {}).get("seconds", 0.0))
+        return JobResult(folder.output.as_uri(), seconds=seconds, billable_seconds=seconds)
+
+    def find(self, tags: Mapping[str, str]) -> list[JobRef]:
+        """Jobs whose tags contain all of ``tags``."""
+        if not self.home.exists():
+            return []
+        folders = [JobFolder(p) for p in sorted(self.home.iterdir()) if not p.name.startswith(".")]
+        return [
+            JobRef(self.name, f.name) for f in folders if tags.items() <= f.spec().get("tags", {}).items()
+        ]
+
+    def console_url(self, ref: JobRef) -> str | None:
+        """The job's log file."""
+        return self._folder(ref.name).log.as_uri()
+
+    def _folder(self, name: str) -> JobFolder:
+        return JobFolder(self.home / name)

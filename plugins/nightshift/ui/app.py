@@ -1,0 +1,57 @@
+"""The pages that the plugin serves below ``/nightshift``: validation reports out of the lake."""
+
+from __future__ import annotations
+
+import html
+from typing import Annotated
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep, auth_manager_from_app
+from fastapi import Depends, FastAPI, HTTPException, Path
+from fastapi.responses import HTMLResponse
+
+from nightshift.config.loader import load_pipeline
+from nightshift.config.partitions import check_key
+from nightshift.errors import NightshiftError
+from nightshift.hooks.settings import current_settings
+from nightshift.hooks.storage import open_lake
+
+__all__ = ["app"]
+
+# A report is data from outside: no script, nothing from another place.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "X-Content-Type-Options": "nosniff",
+}
+
+app = FastAPI(title="Nightshift")
+# A mounted application has a state of its own; Airflow's sign-in looks for its auth manager there.
+app.dependency_overrides[auth_manager_from_app] = get_auth_manager
+
+PipelineName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{1,40}$")]
+PartitionKey = Annotated[str, Path(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+
+
+def _may_read(pipeline: PipelineName, user: GetUserDep) -> None:
+    """A report shows rows: it is for those who may read what the DAG's tasks returned."""
+    may = get_auth_manager().is_authorized_dag(
+        method="GET",
+        access_entity=DagAccessEntity.XCOM,
+        details=DagDetails(id=f"{pipeline}_ingest"),
+        user=user,
+    )
+    if not may:
+        raise HTTPException(403, "Forbidden")
+
+
+@app.get("/reports/{pipeline}/{partition}", dependencies=[Depends(_may_read)])
+def report(pipeline: PipelineName, partition: PartitionKey) -> HTMLResponse:
+    """The validation report of one partition."""
+    try:
+        settings = current_settings()
+        found = load_pipeline(settings.pipelines_dir / f"{pipeline}.yaml")
+        page = open_lake(settings, found).read_file(f"reports/{check_key(found, partition)}.html")
+    except NightshiftError as error:
+        return HTMLResponse(f"<p>{html.escape(str(error))}</p>", status_code=404, headers=_HEADERS)
+    return HTMLResponse(page, headers=_HEADERS)

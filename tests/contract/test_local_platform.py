@@ -1,0 +1,97 @@
+"""The local platform keeps the contract of platforms, and survives what only a machine can do to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nightshift.errors import JobLost
+from nightshift.platforms.base import JobRef, JobSpec, JobState, error_of
+from nightshift.platforms.job_folder import JobFolder
+from nightshift.platforms.local import WARM, LocalPlatform
+from tests.contract.platform_contract import PlatformContract, is_alive, wait_for
+from tests.fakes.toy_jobs import make_toy_jobs, starts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class TestLocalPlatform(PlatformContract):
+    @pytest.fixture
+    def platform(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalPlatform:
+        monkeypatch.delenv(WARM, raising=False)
+        return LocalPlatform(tmp_path / "jobs-home", make_toy_jobs(tmp_path / "toy"), grace_s=0.5)
+
+    def test_a_job_whose_runner_was_killed_is_lost_and_leaves_no_process(
+        self, platform: LocalPlatform, spec: JobSpec, counter: Path
+    ) -> None:
+        ref = platform.submit(self.but(spec, seconds=60, child=True), "toy-lost")
+        folder = JobFolder(platform.home / ref.name)
+        child = int(wait_for(lambda: _text(folder.output / "child.pid")))
+        os.kill((folder.status() or {})["runner"], signal.SIGKILL)
+        wait_for(lambda: not is_alive(starts(counter)[0]))
+        status = platform.status(ref)
+        assert status is not None
+        assert isinstance(error_of(ref, status), JobLost)
+        wait_for(lambda: not is_alive(child))
+
+    def test_a_stubborn_job_and_its_children_are_ended(
+        self, platform: LocalPlatform, spec: JobSpec, counter: Path
+    ) -> None:
+        stubborn = self.but(spec, seconds=60, child=True, ignore_term=True)
+        ref = platform.submit(stubborn, "toy-stubborn")
+        folder = JobFolder(platform.home / ref.name)
+        child = int(wait_for(lambda: _text(folder.output / "child.pid")))
+        platform.stop(ref)
+        assert self.end(platform, ref).state is JobState.STOPPED
+        assert not is_alive(starts(counter)[0])
+        wait_for(lambda: not is_alive(child))
+
+    def test_a_job_outlives_the_process_that_submitted_it(
+        self, platform: LocalPlatform, spec: JobSpec, counter: Path
+    ) -> None:
+        program = (
+            "import sys, json, pathlib\n"
+            "from nightshift.platforms.local import LocalPlatform\n"
+            "from nightshift.platforms.base import JobSpec\n"
+            "home, jobs, job = sys.argv[1:]\n"
+            "spec = JobSpec('train', json.loads(job), (), code_sha256='0')\n"
+            "LocalPlatform(pathlib.Path(home), pathlib.Path(jobs)).submit(spec, 'toy-orphan')\n"
+            "import os, signal; os.killpg(os.getpgid(0), signal.SIGKILL)\n"
+        )
+        job = f'{{"counter": "{counter}", "seconds": 0.5}}'
+        arguments = [sys.executable, "-c", program, str(platform.home), str(platform.jobs_dir), job]
+        died = subprocess.run(arguments, start_new_session=True, check=False)
+        assert died.returncode == -signal.SIGKILL
+        ref = JobRef(platform.name, "toy-orphan")
+        assert self.end(platform, ref).state is JobState.SUCCEEDED
+        assert len(starts(counter)) == 1
+
+    def test_a_job_written_down_but_never_started_is_started_by_the_next_submit(
+        self, platform: LocalPlatform, spec: JobSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(LocalPlatform, "_start", lambda *_: None)  # the submitter dies in between
+        ref = platform.submit(spec, "toy-half")
+        assert (status := platform.status(ref))
+        assert status.state is JobState.PENDING
+        monkeypatch.undo()
+        platform.submit(spec, "toy-half")
+        assert self.end(platform, ref).state is JobState.SUCCEEDED
+
+
+class TestLocalPlatformInWarmWorkers(PlatformContract):
+    """The same contract where jobs are forks of a worker that has the heavy libraries in memory."""
+
+    @pytest.fixture
+    def platform(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalPlatform:
+        monkeypatch.setenv(WARM, "1")
+        return LocalPlatform(tmp_path / "jobs-home", make_toy_jobs(tmp_path / "toy"), grace_s=0.5)
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""

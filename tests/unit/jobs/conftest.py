@@ -1,0 +1,7 @@
+"""Fixtures of the job tests."""
+
+from __future__ import annotations
+
+from tests.fakes.job_inputs import job_inputs
+
+__all__ = ["job_inputs"]
