@@ -99,18 +99,30 @@ pip_quietly() {
 }
 
 # Without an NVIDIA GPU, PyTorch's CPU build: 0.2 GB where the default build brings several GB of CUDA.
+# Installed first and alone, so that nothing pip tries while it resolves the rest can fetch another build.
 install_torch() {
-    local torch report
+    local torch
     torch=$(grep -E '^torch==' requirements.txt)
-    "$venv/bin/python" -c "import importlib.metadata as m; assert 'torch==' + m.version('torch').split('+')[0] == '$torch'" \
-        2>/dev/null && return
-    command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1 && check_disk 12 && return
-    report=$("$venv/bin/python" -m pip install --quiet --dry-run --no-deps --ignore-installed --report - "$torch" 2>>"$log") || return 0
-    grep -qE '"(nvidia|cuda)[-_a-z0-9]*' <<<"$report" || return 0 # the default build is a CPU build here
-    echo "  no NVIDIA GPU: taking PyTorch's CPU build"
-    pip_quietly install --no-deps --index-url "$cpu_wheels" "$torch" && return
-    echo "  $cpu_wheels cannot be reached: taking the default build, which brings CUDA (several GB)"
-    check_disk 12
+    "$venv/bin/python" -m pip freeze 2>/dev/null | grep -qE "^${torch//./\\.}(\+.*)?$" && return
+    if has_gpu; then
+        check_disk 12
+    elif brings_cuda "$torch"; then
+        echo "  no NVIDIA GPU: taking PyTorch's CPU build"
+        pip_quietly install --no-deps --index-url "$cpu_wheels" "$torch" && return
+        echo "  $cpu_wheels cannot be reached: taking the default build, which brings CUDA (several GB)"
+        check_disk 12
+    fi
+    pip_quietly install --no-deps "$torch" || explain_failure
+}
+
+has_gpu() {
+    command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1
+}
+
+# Whether the build that pip would take by default depends on NVIDIA's libraries.
+brings_cuda() { # requirement
+    "$venv/bin/python" -m pip install --quiet --dry-run --no-deps --ignore-installed --report - "$1" 2>>"$log" |
+        grep -E '^ *"(nvidia|cuda)[-_a-z0-9]*' >/dev/null
 }
 
 # plugins/ and include/ importable, and the command line.

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.fakes.azurite", "tests.fakes.mlflow", "tests.fakes.s3"]
+pytest_plugins = ["tests.fakes.alerts", "tests.fakes.azurite", "tests.fakes.mlflow", "tests.fakes.s3"]

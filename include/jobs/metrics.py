@@ -7,11 +7,12 @@ NaN as "cannot say".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     import numpy as np
 
 __all__ = ["HIGHER_IS_BETTER", "METRICS", "best", "better", "compute"]
@@ -24,9 +25,7 @@ _THRESHOLD = 0.5
 _NEEDS_BOTH_CLASSES = frozenset({"roc_auc", "average_precision"})
 
 
-def compute(
-    labels: np.ndarray, scores: np.ndarray, names: Sequence[str] = METRICS
-) -> dict[str, float]:
+def compute(labels: np.ndarray, scores: np.ndarray, names: Sequence[str] = METRICS) -> dict[str, float]:
     """Return each named metric. ``labels``: 0 or 1, no gaps; ``scores``: probabilities, same length.
 
     :raises ValueError: on a label or score that is NaN, or a metric that is not known.
@@ -50,34 +49,34 @@ def _one(name: str, labels: np.ndarray, scores: np.ndarray, classes: int) -> flo
     return float(_FUNCTIONS[name](labels, scores))
 
 
-def _roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+def _roc_auc(labels: np.ndarray, scores: np.ndarray) -> Any:
     from sklearn.metrics import roc_auc_score
 
     return roc_auc_score(labels, scores)
 
 
-def _average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
+def _average_precision(labels: np.ndarray, scores: np.ndarray) -> Any:
     from sklearn.metrics import average_precision_score
 
     return average_precision_score(labels, scores)
 
 
-def _log_loss(labels: np.ndarray, scores: np.ndarray) -> float:
+def _log_loss(labels: np.ndarray, scores: np.ndarray) -> Any:
     import numpy as np
 
     sure = np.clip(scores, 1e-15, 1 - 1e-15)
     return -np.mean(labels * np.log(sure) + (1 - labels) * np.log1p(-sure))
 
 
-def _brier(labels: np.ndarray, scores: np.ndarray) -> float:
+def _brier(labels: np.ndarray, scores: np.ndarray) -> Any:
     return ((scores - labels) ** 2).mean()
 
 
-def _accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
+def _accuracy(labels: np.ndarray, scores: np.ndarray) -> Any:
     return ((scores >= _THRESHOLD) == (labels > _THRESHOLD)).mean()
 
 
-_FUNCTIONS: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = MappingProxyType(
+_FUNCTIONS: Mapping[str, Callable[[np.ndarray, np.ndarray], Any]] = MappingProxyType(
     {
         "roc_auc": _roc_auc,
         "average_precision": _average_precision,

@@ -11,6 +11,7 @@ from jobs.features import batches
 from jobs.models import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from jobs.contract import Job
     from jobs.models import Scorer
 
-__all__ = ["run"]
+__all__ = ["run", "score_frames"]
 
 CHANNEL, CHAMPION = "clean", "champion"
 
@@ -35,18 +36,29 @@ def run(job: Job) -> None:
     scorer = load(job.input / "models" / CHAMPION)
     folder = job.output / "predictions"
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier try
+    frames = batches(spec, job.input, [spec.partition], spec.scoring.batch_rows)
+    rows = score_frames(scorer, frames, row_ids, folder)
+    seconds = time.perf_counter() - started
+    write_json(job.output / "counts.json", {"rows_in": len(row_ids), "rows_out": rows, "seconds": seconds})
+    metric("rows_scored", rows)
+    metric("rows_per_s", rows / seconds)
+
+
+def score_frames(scorer: Scorer, frames: Iterable[pd.DataFrame], row_ids: np.ndarray, folder: Path) -> int:
+    """Write a part file for each feature frame and return the number of rows: one for each of ``row_ids``.
+
+    :param row_ids: sorted and unique.
+    :raises RuntimeError: when predictions and rows do not match one to one.
+    """
     folder.mkdir(parents=True)
     seen, rows = Seen(row_ids), 0
-    for number, frame in enumerate(batches(spec, job.input, [spec.partition], spec.scoring.batch_rows)):
+    for number, frame in enumerate(frames):
         seen.add(frame["row_id"].to_numpy())
         write_part(folder / f"part-{number:05d}.parquet", frame, predict(scorer, frame))
         rows += len(frame)
         say(f"scored {rows}/{len(row_ids)} rows")
     seen.check_all()
-    seconds = time.perf_counter() - started
-    write_json(job.output / "counts.json", {"rows_in": len(row_ids), "rows_out": rows, "seconds": seconds})
-    metric("rows_scored", rows)
-    metric("rows_per_s", rows / seconds)
+    return rows
 
 
 def _row_ids(folder: Path, partition: str) -> np.ndarray:
@@ -113,9 +125,7 @@ class Seen:
         places = np.searchsorted(self._wanted, ids).clip(max=len(self._wanted) - 1)
         strange = ids[self._wanted[places] != ids]
         if len(strange):
-            raise RuntimeError(
-                f"the features made up {len(strange)} rows, the first with row_id {strange[0]}"
-            )
+            raise RuntimeError(f"{len(strange)} rows are not of the input, the first has row_id {strange[0]}")
         if self._done[places].any() or len(np.unique(places)) != len(places):
             raise RuntimeError("the features gave a row twice: it would have been scored twice")
         self._done[places] = True

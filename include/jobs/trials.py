@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Ended", "Search"]
 
 _FEWEST_RANDOM, _MOST_RANDOM = 4, 10
+_FEWEST_POINTS = 3
+"""No trial is given up before this many points of its learning curve: the first ones say little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,10 @@ class Search:
         """Take a point of a trial's learning curve; True when the trial should be given up."""
         if math.isnan(value):
             return False
-        if step not in trial.storage.get_trial(trial._trial_id).intermediate_values:
+        points = trial.storage.get_trial(trial._trial_id).intermediate_values
+        if step not in points:
             trial.report(value, step)
-        return self._pruning and trial.should_prune()
+        return self._pruning and len(points) >= _FEWEST_POINTS - 1 and trial.should_prune()
 
     def complete(self, trial: optuna.Trial, value: float, seconds: float) -> None:
         """Close a trial with its value; one that is no number counts as failed."""

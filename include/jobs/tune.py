@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from jobs.contract import BadInput, metric, say, write_json
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_IMPORTS = {
+    "hist_gradient_boosting": ("sklearn.compose", "sklearn.ensemble", "sklearn.metrics", "sklearn.pipeline"),
+    "torch_mlp": ("sklearn.metrics", "torch"),
+}
+"""What a fit imports: done once, before the workers are forked."""
 _HOPELESS = 3
 """This many failed trials, and none that completed, end the job."""
 
@@ -47,6 +53,8 @@ def run(job: Job) -> None:
 def _objective(job: Job, tuning: TuningSpec) -> Fit:
     """What a worker does with one set of values. The frames are built here, once, and shared by fork."""
     spec, model = job.spec, module(job.spec.model)
+    for name in _IMPORTS.get(spec.model, ()):
+        import_module(name)
     frame = build(spec, job.input, [*spec.splits.train, *spec.splits.validation])
     frame = frame[frame[spec.target].notna()]
     held = frame["partition"].isin(spec.splits.validation)

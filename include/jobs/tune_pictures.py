@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+from jobs.pictures import new_figure, save_figure
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["draw", "importances"]
 
 _FEWEST = 4
-_DONE, _BEST, _PRUNED = "#4c78a8", "#f58518", "#9d9da1"
+_DONE, _BEST, _PRUNED = "#1f5fa8", "#b3372f", "#8a8a8a"
 
 
 def importances(search: Search) -> dict[str, float]:
@@ -35,13 +37,10 @@ def importances(search: Search) -> dict[str, float]:
 
 def draw(search: Search, metric: str, folder: Path) -> None:
     """Write parameter_importance.png and optimization_history.png; also after a single trial."""
-    from matplotlib.figure import Figure
-
-    folder.mkdir(parents=True, exist_ok=True)
     for name, painter in (("parameter_importance", _importance), ("optimization_history", _history)):
-        figure = Figure(figsize=(7.0, 4.0), dpi=110, layout="constrained")
-        painter(figure.add_subplot(), search, metric)
-        figure.savefig(folder / f"{name}.png")
+        figure, axes = new_figure(7.0, 4.0)
+        painter(axes, search, metric)
+        save_figure(figure, folder / f"{name}.png")
 
 
 def _importance(axes: Axes, search: Search, metric: str) -> None:

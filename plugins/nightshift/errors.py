@@ -31,7 +31,7 @@ into Airflow's retry decision in one place, ``nightshift.operators.retries``.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AccountingError",
@@ -121,7 +121,14 @@ class AccountingError(LakeError):
 
 
 class ValidationFailed(NightshiftError):
-    """A partition is blocked by its suite or by its quarantine budget."""
+    """A partition is blocked by its suite or by its quarantine budget.
+
+    :param summary: the validation's summary (JSON-safe, under 4 KB), which alerts show.
+    """
+
+    def __init__(self, what: str, *, fix: str = "", summary: dict[str, Any] | None = None) -> None:
+        super().__init__(what, fix=fix)
+        self.summary: dict[str, Any] = summary or {}
 
 
 class StorageUnavailable(NightshiftError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -91,6 +92,24 @@ class TestLocalPlatformInWarmWorkers(PlatformContract):
     def platform(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalPlatform:
         monkeypatch.setenv(WARM, "1")
         return LocalPlatform(tmp_path / "jobs-home", make_toy_jobs(tmp_path / "toy"), grace_s=0.5)
+
+    def test_a_worker_that_owns_its_standard_streams_loses_no_word_of_the_job(
+        self, platform: LocalPlatform, spec: JobSpec, counter: Path
+    ) -> None:
+        program = (
+            "import sys, os, json, pathlib\n"
+            "sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')\n"  # as Airflow's task runner does
+            "from nightshift.platforms.local import LocalPlatform\n"
+            "from nightshift.platforms.base import JobSpec\n"
+            "home, jobs, job = sys.argv[1:]\n"
+            "spec = JobSpec('train', json.loads(job), (), code_sha256='0')\n"
+            "LocalPlatform(pathlib.Path(home), pathlib.Path(jobs)).submit(spec, 'toy-owner')\n"
+        )
+        arguments = [str(platform.home), str(platform.jobs_dir), json.dumps(dict(spec.job))]
+        subprocess.run([sys.executable, "-c", program, *arguments], check=True)
+        ref = JobRef(platform.name, "toy-owner")
+        assert self.end(platform, ref).state is JobState.SUCCEEDED
+        assert platform.logs(ref).lines == ("started train", "done")
 
 
 def _text(path: Path) -> str:

@@ -28,7 +28,7 @@ _ENVIRONMENT = {"GOMEMLIMIT": "256MiB", "GOGC": "50"}
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The options of a running server, as a :class:`Location` takes them; make buckets with ``new_bucket``."""
+    """The options of a running server, as a :class:`Location` takes them; see ``new_bucket``."""
     with s3_running(tmp_path_factory.mktemp("seaweedfs")) as options:
         yield options
 

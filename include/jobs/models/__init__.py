@@ -68,6 +68,9 @@ class Fitted(Scorer, Protocol):
 class ModelModule(Protocol):
     """What each module of :data:`MODELS` offers."""
 
+    DEFAULTS: Mapping[str, Any]
+    """Hyperparameters where the pipeline file says nothing."""
+
     def fit(
         self,
         train: pd.DataFrame,
@@ -121,9 +124,12 @@ class _PyfuncScorer:
     """A model of another make: its pyfunc must give one probability (or a pair) a row."""
 
     def __init__(self, folder: Path) -> None:
-        import mlflow.pyfunc
+        from jobs.models.mlflow_folder import quiet_mlflow
 
-        self._model = mlflow.pyfunc.load_model(str(folder))
+        with quiet_mlflow():
+            import mlflow.pyfunc
+
+            self._model = mlflow.pyfunc.load_model(str(folder))
 
     def predict_proba(self, frame: pd.DataFrame) -> np.ndarray:
         import numpy as np

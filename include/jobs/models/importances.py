@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["permutation_importances"]
 
-_ROWS = 1500
+_ROWS = 1000
 
 
 def permutation_importances(
@@ -25,7 +25,7 @@ def permutation_importances(
 ) -> dict[str, float]:
     """Return feature -> loss, largest first; empty where the rows have one class only.
 
-    Cheap: one shuffle of at most 1500 rows, all features in one prediction.
+    Cheap: one shuffle of at most 1000 rows, all features in one prediction.
     """
     import numpy as np
     import pandas as pd

@@ -198,7 +198,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _log_lines(content: Any) -> list[str]:
-    """Log events as text: Airflow answers with one text, or with structured events."""
+    """Log events as text: Airflow answers with one text, or with structured events; fold marks left out."""
     if isinstance(content, str):
         return content.splitlines()
     lines: list[str] = []
@@ -209,4 +209,4 @@ def _log_lines(content: Any) -> list[str]:
         lines += str(event.get("event", "")).splitlines()
         for error in event.get("error_detail") or []:
             lines.append(f"{error.get('exc_type')}: {error.get('exc_value')}")
-    return lines
+    return [line for line in lines if not line.startswith(("::group::", "::endgroup::"))]

@@ -118,7 +118,6 @@ def _basis(pipeline: Pipeline, suite: bytes, source: str) -> str:
 
 def _day(partition: str, summary: dict[str, Any], kept: bool, seconds: float) -> Day:
     rows = summary["rows"]
-    failing = [f"{one['type']} {one.get('column') or ''}".strip() for one in summary.get("failed", [])]
     return Day(
         partition=partition,
         status=summary["status"],
@@ -127,5 +126,5 @@ def _day(partition: str, summary: dict[str, Any], kept: bool, seconds: float) ->
         clean=rows["clean"],
         quarantined=rows["quarantined"],
         seconds=round(seconds, 3),
-        reason="; ".join(failing) if summary["status"] == "blocked" else "",
+        reason=summary["reason"],
     )

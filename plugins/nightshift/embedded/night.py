@@ -127,7 +127,7 @@ def _update(api: AirflowApi, night: Night, since: datetime, say: Say) -> None:
             continue
         night.runs[verb] = fresh
         for task in api.tasks(fresh):
-            _note(night, task, say)
+            _note(api, night, task, say)
         if known is None or known.state != fresh.state:
             say(f"{fresh.dag_id}: {fresh.state}")
 
@@ -140,7 +140,7 @@ def _run_of(api: AirflowApi, night: Night, verb: str, known: Run | None, since: 
     return found[0] if found else None
 
 
-def _note(night: Night, task: Task, say: Say) -> None:
+def _note(api: AirflowApi, night: Night, task: Task, say: Say) -> None:
     key = f"{task.dag_id}.{task.name}"
     before = night.tasks.get(key)
     night.tasks[key] = task
@@ -149,6 +149,9 @@ def _note(night: Night, task: Task, say: Say) -> None:
     took = f" in {task.seconds:.1f} s" if task.is_over and task.seconds is not None else ""
     again = f" (try {task.try_number})" if task.try_number > 1 else ""
     say(f"{task.dag_id}.{task.name}: {task.state}{took}{again}")
+    if task.state == "up_for_retry":
+        for line in api.log(task, 3):
+            say(f"    {line[:160]}")
 
 
 def _failure(api: AirflowApi, night: Night) -> NightFailed:

@@ -15,7 +15,7 @@ from nightshift.config.partitions import days
 from nightshift.errors import ConfigError, PartitionKeyError
 from nightshift.lake.storage import Location, list_objects, write_object
 
-__all__ = ["FIRST_DAY", "LAST_DAY", "MARKER", "SeedReport", "seed_landing"]
+__all__ = ["FIRST_DAY", "LAST_DAY", "MARKER", "SeedReport", "seed_landing", "year_of_flights"]
 
 FIRST_DAY, LAST_DAY = "2013-01-01", "2013-12-31"
 MARKER = "_SUCCESS"
@@ -73,6 +73,12 @@ def seed_landing(landing: Path | Location, first: str = FIRST_DAY, last: str = L
         flights=sum(each.rows for each in due if each.name == "flights.csv"),
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+def year_of_flights() -> tuple[bytes, bytes]:
+    """The year's flights as CSV: the header line, and all its rows."""
+    header, _, rows = _content("flights.csv").partition(b"\n")
+    return header + b"\n", rows
 
 
 def _checked(first: str, last: str) -> list[str]:

@@ -18,8 +18,8 @@ def secret(folder: Path, name: str, *, size: int = 32) -> str:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = folder / name
     fresh = base64.urlsafe_b64encode(secrets.token_bytes(size))
-    partial = folder / f".{name}.{os.getpid()}"
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    partial = folder / f".{name}.{secrets.token_hex(4)}"
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(fresh)
     try:

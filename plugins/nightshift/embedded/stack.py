@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -96,11 +97,13 @@ class Stack:
         with self._exclusive():
             begun = time.monotonic()
             state = self.status()
-            if all(state.values()):
+            if all(state.values()) and self._runs_this_code():
                 return Started(0.0, reused=True)
             if any(state.values()):
-                say("a part of the stack is down: starting all of it again")
-            self.services.stop()
+                whole = all(state.values())
+                reason = "the code has changed since it was started" if whole else "a part of it is down"
+                say(f"starting the stack again: {reason}")
+            self.services.stop(self.services.names())  # its jobs go on, their tasks find them again
             self.ports.check_free()
             try:
                 self._start_all(say)
@@ -123,6 +126,7 @@ class Stack:
     def _start_all(self, say: Say) -> None:
         begun = time.time()
         _state_file(self.home).write_text(json.dumps(asdict(self.ports)))
+        self._code_file.write_text(_fingerprint(self.settings.project / "plugins"))
         mlflow = self._mlflow()
         self.services.start(mlflow)
         self._migrate(say)
@@ -193,6 +197,15 @@ class Stack:
     def _warm_file(self) -> Path:
         return self.home / "run" / "warm.json"
 
+    @property
+    def _code_file(self) -> Path:
+        return self.home / "run" / "code"
+
+    def _runs_this_code(self) -> bool:
+        """Whether our package is as it was when the workers imported it."""
+        file = self._code_file
+        return file.exists() and file.read_text() == _fingerprint(self.settings.project / "plugins")
+
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """One start or stop at a time, across processes."""
@@ -205,6 +218,13 @@ class Stack:
 
 def _state_file(home: Path) -> Path:
     return home / "run" / "ports.json"
+
+
+def _fingerprint(folder: Path) -> str:
+    """Names the state of all Python files below ``folder``: their paths, sizes and times."""
+    files = sorted(folder.rglob("*.py"))
+    seen = [(str(file), stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat())]
+    return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
 def _is_healthy(health: Mapping[str, Any], component: str, since: float) -> bool:

@@ -91,12 +91,20 @@ def _first_bad(column: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> int
 
 
 def _parsed(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if not pt.is_timestamp(kind):
+    try:
         return column.cast(kind)
+    except pa.ArrowInvalid:
+        if not pt.is_timestamp(kind):
+            raise
+    return _zoned(column).cast(kind)
+
+
+def _zoned(column: pa.Array) -> pa.Array:
+    """Timestamps as text, those without a zone made UTC and bare days their midnight."""
+    days = pc.equal(pc.utf8_length(column), 10)
     zoned = pc.match_substring_regex(column, _ZONE)
-    dated_only = pc.equal(pc.utf8_length(column), 10)
-    plain = pc.or_(pc.invert(zoned), dated_only)
-    return pc.if_else(plain, pc.binary_join_element_wise(column, "Z", ""), column).cast(kind)
+    plain = pc.if_else(zoned, column, pc.binary_join_element_wise(column, "Z", ""))
+    return pc.if_else(days, pc.binary_join_element_wise(column, "T00:00Z", ""), plain)
 
 
 def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:

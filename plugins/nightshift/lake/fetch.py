@@ -14,7 +14,7 @@ import obstore
 from obstore.exceptions import NotFoundError, PreconditionError
 
 from nightshift.errors import PartitionCorrupt, PartitionIncomplete, StorageUnavailable
-from nightshift.lake.storage import Location, StoredObject, storage_errors
+from nightshift.lake.trouble import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from obstore import Bytes, GetOptions
     from obstore.store import AzureStore, LocalStore, S3Store
 
+    from nightshift.lake.storage import Location, StoredObject
+
 __all__ = ["StagedFile", "fetch"]
 
 PART_BYTES = 8 * 1024 * 1024
-WORKERS = 6
+WORKERS = 4
 # Parts in flight or waiting to be written: with PART_BYTES the bound on memory, whatever the objects' size.
 _WINDOW = WORKERS + 2
 

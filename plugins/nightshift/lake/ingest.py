@@ -17,7 +17,6 @@ from nightshift.config.partitions import check_key
 from nightshift.errors import ConfigError, PartitionAbsent, PartitionCorrupt, PartitionIncomplete
 from nightshift.lake.fetch import StagedFile, fetch
 from nightshift.lake.schema import PARTITION
-from nightshift.lake.spool import Spool
 from nightshift.lake.storage import Location, StoredObject, list_objects
 from nightshift.lake.typed import DatasetConfig, typed_reader
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from nightshift.config.pipeline import Pipeline
+    from nightshift.lake.prepared import Prepared
     from nightshift.lake.tables import Lake, LakeTable
 
 __all__ = ["RAW", "IngestResult", "ingest_partition", "landing_location"]
@@ -114,7 +114,7 @@ class _Arrival:
     dataset: _Dataset
     held: _Record | None
     record: _Record
-    rows: Spool | None
+    rows: Prepared | None
 
 
 def ingest_partition(
@@ -245,14 +245,15 @@ def _record(dataset: _Dataset, staged: Sequence[StagedFile]) -> _Record:
     return _Record(files, content, dataset.schema, rows=0, version=-1)
 
 
-def _typed(dataset: _Dataset, staged: Sequence[StagedFile], folder: Path) -> Spool:
+def _typed(dataset: _Dataset, staged: Sequence[StagedFile], folder: Path) -> Prepared:
     raw = dataset.name == RAW
-    spool = Spool.fill(folder / "typed.arrow", typed_reader(staged, dataset.config, row_id=raw))
-    if raw and spool.rows == 0:
+    reader = typed_reader(staged, dataset.config, row_id=raw)
+    prepared = dataset.table.prepare(dataset.partition, reader, folder)
+    if raw and prepared.rows == 0:
         raise PartitionCorrupt(
             f"{dataset.title}: {staged[0].uri} has a header and no rows", fix="deliver the file again"
         )
-    return spool
+    return prepared
 
 
 def _commit(arrival: _Arrival, workspace: Path, log: logging.Logger) -> _Record:

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
     from nightshift.config.pipeline import Pipeline
     from nightshift.lake.storage import Location
+    from nightshift.lake.typed import DatasetConfig
 
 __all__ = ["markers_of", "missing_markers"]
 
 
 def markers_of(pipeline: Pipeline, partition: str) -> list[list[str]]:
     """``[uri template, partition, marker]`` of every source that a partition needs and that has a marker."""
-    sources = [pipeline.source, *pipeline.references.values()]
+    sources: list[DatasetConfig] = [pipeline.source, *pipeline.references.values()]
     return [[source.uri, partition, source.marker] for source in sources if source.marker]
 
 

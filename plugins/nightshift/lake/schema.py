@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from nightshift.errors import LakeError
 
-__all__ = ["PARTITION", "conform", "stored_schema"]
+__all__ = ["PARTITION", "conform", "stored_schema", "without_partition"]
 
 PARTITION = "partition"
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -28,41 +28,40 @@ def _stored_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def stored_schema(table: str, data: pa.Schema, existing: pa.Schema | None, *, partitioned: bool) -> pa.Schema:
-    """The schema ``data`` is written with: the table's own where there is one.
+def stored_schema(table: str, data: pa.Schema, existing: pa.Schema | None) -> pa.Schema:
+    """The schema ``data`` is written with, the partition column left out: the table's where there is one.
 
     :raises LakeError: naming the columns, when ``data`` does not fit the table.
     """
-    fields = [pa.field(each.name, _stored_type(each.type)) for each in data if each.name != PARTITION]
-    if partitioned:
-        fields.append(pa.field(PARTITION, pa.string()))
-    wanted = pa.schema(fields)
+    wanted = pa.schema([pa.field(each.name, _stored_type(each.type)) for each in without_partition(data)])
     if existing is None:
         _refuse(table, [f"{each.name} has no type" for each in wanted if pa.types.is_null(each.type)])
         return wanted
-    missing = [name for name in existing.names if name not in wanted.names]
-    extra = [name for name in wanted.names if name not in existing.names]
-    problems = [f"{name} is missing" for name in missing] + [f"{name} is new" for name in extra]
+    kept = pa.schema([pa.field(each.name, _stored_type(each.type)) for each in without_partition(existing)])
+    problems = [f"{name} is missing" for name in kept.names if name not in wanted.names]
+    problems += [f"{name} is new" for name in wanted.names if name not in kept.names]
     for each in wanted:
-        if each.name in existing.names and not _widens(each.type, existing.field(each.name).type):
-            problems.append(f"{each.name} is {each.type}, not {existing.field(each.name).type}")
+        if each.name in kept.names and not _widens(each.type, kept.field(each.name).type):
+            problems.append(f"{each.name} is {each.type}, not {kept.field(each.name).type}")
     _refuse(table, problems)
-    return pa.schema([pa.field(each.name, _stored_type(each.type)) for each in existing])
+    return kept
+
+
+def without_partition(schema: pa.Schema) -> list[pa.Field]:
+    """The columns that lie in the data files; Delta keeps the partition in their path."""
+    return [each for each in schema if each.name != PARTITION]
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema, partition: str | None) -> pa.RecordBatch:
-    """``batch`` in the order and types of ``schema``, its rows stamped with ``partition``.
+    """``batch`` in the order and types of ``schema``, which lacks the partition column.
 
     :raises LakeError: when its rows claim to be of another partition.
     """
-    arrays = []
-    for each in schema:
-        if each.name == PARTITION and partition is not None:
-            _check_partition(batch, partition)
-            arrays.append(pa.repeat(pa.scalar(partition, pa.string()), batch.num_rows))
-        else:
-            arrays.append(_cast(batch.column(each.name), each))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    if partition is not None:
+        _check_partition(batch, partition)
+    return pa.RecordBatch.from_arrays(
+        [_cast(batch.column(each.name), each) for each in schema], schema=schema
+    )
 
 
 def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
@@ -79,7 +78,6 @@ def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
 
 def _widens(found: pa.DataType, kept: pa.DataType) -> bool:
     """Whether every value of ``found`` fits ``kept``."""
-    kept = _stored_type(kept)
     if found == kept or pa.types.is_null(found):
         return True
     if pa.types.is_signed_integer(found) and pa.types.is_signed_integer(kept):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import contextmanager
+import shutil
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -11,29 +10,26 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    BaseError,
-    NotFoundError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-)
+from obstore.exceptions import AlreadyExistsError, NotFoundError
 from obstore.store import AzureStore, LocalStore, S3Store
 
-from nightshift.errors import ConfigError, StorageUnavailable
+from nightshift.errors import ConfigError
+from nightshift.lake.trouble import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
     from obstore.store import RetryConfig
 
 __all__ = [
     "Location",
     "StoredObject",
+    "download",
     "list_objects",
     "object_exists",
     "read_object",
-    "storage_errors",
+    "remove",
+    "upload",
     "write_object",
 ]
 
@@ -42,7 +38,6 @@ _KIND = {"file": "file", "s3": "s3", "s3a": "s3", "abfs": "abfs", "abfss": "abfs
 _CLIENT_OPTIONS = frozenset({"allow_http", "allow_invalid_certificates", "connect_timeout", "timeout"})
 # Keeps a host that is down from holding a task for object_store's default of three minutes.
 _RETRIES: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
-_SECRET = re.compile("key|secret|token|sas|password", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +122,6 @@ class Location:
             container, prefix=prefix, config=config, client_options=client, retry_config=_RETRIES
         )
 
-    def scrub(self, message: str) -> str:
-        """The first line of a library's message, with our secrets taken out."""
-        line = message.strip().split("\n", 1)[0]
-        for name, value in self.options.items():
-            if _SECRET.search(name) and len(value) > 3:
-                line = line.replace(value, "***")
-        return line
-
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
@@ -156,29 +143,6 @@ def _split_options(options: Mapping[str, str]) -> tuple[Any, Any]:
         else:
             config[name] = value
     return config, client
-
-
-@contextmanager
-def storage_errors(location: Location, doing: str) -> Iterator[None]:
-    """Turn obstore's errors into ours, for the block that is ``doing`` something at ``location``.
-
-    :raises ConfigError: signing in failed, or the bucket or container is not there.
-    :raises StorageUnavailable: anything that another try may cure.
-    """
-    try:
-        yield
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise ConfigError(
-            f"{doing} {location.uri} is not allowed: {location.scrub(str(error))}",
-            fix="check the connection's credentials and what they may do",
-        ) from None
-    except NotFoundError as error:
-        raise ConfigError(
-            f"{doing} {location.uri} found nothing there: {location.scrub(str(error))}",
-            fix="check the name of the bucket, container or file",
-        ) from None
-    except (BaseError, OSError) as error:
-        raise StorageUnavailable(f"{doing} {location.uri} failed: {location.scrub(str(error))}") from None
 
 
 def list_objects(location: Location) -> list[StoredObject]:
@@ -229,3 +193,41 @@ def write_object(location: Location, path: str, data: bytes, *, only_if_new: boo
         except (AlreadyExistsError, FileExistsError):
             return False
     return True
+
+
+def upload(location: Location, path: str, file: Path) -> None:
+    """Make a local file an object; on this machine by a hard link where the file system allows it."""
+    with storage_errors(location.child(path), "writing"):
+        if location.is_local:
+            _link_or_copy(file, location.path() / path)
+        else:
+            obstore.put(location.store(), path, file)
+
+
+def download(location: Location, path: str, target: Path) -> Path:
+    """Make an object a local file, streamed; on this machine by a hard link where that is possible."""
+    with storage_errors(location.child(path), "downloading"):
+        if location.is_local:
+            _link_or_copy(location.path() / path, target)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as out:
+                for chunk in obstore.get(location.store(), path):
+                    out.write(chunk)
+    return target
+
+
+def remove(location: Location, paths: Sequence[str]) -> None:
+    """Delete these objects."""
+    if paths:
+        with storage_errors(location, "deleting below"):
+            obstore.delete(location.store(), list(paths))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)

@@ -2,53 +2,37 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import obstore
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pa_fs
-from deltalake import (
-    CommitProperties,
-    DeltaTable,
-    PostCommitHookProperties,
-    WriterProperties,
-    write_deltalake,
-)
+from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
 from nightshift.errors import LakeError
 from nightshift.lake import storage
-from nightshift.lake.commits import committed, delta_errors
+from nightshift.lake.commits import arrow_schema, delta_errors, publish
 from nightshift.lake.manifest import Manifest, ManifestFile
+from nightshift.lake.prepared import Prepared, prepare_files
 from nightshift.lake.schema import PARTITION, conform, stored_schema
-from nightshift.lake.spool import Spool, spooled
-from nightshift.lake.storage import Location, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+
+    from nightshift.lake.storage import Location
 
 __all__ = ["Lake", "LakeTable", "PartitionStats"]
 
-# Ten years of log and one of replaced files: a manifest of an old run must still be readable.
-_CONFIGURATION = {
-    "delta.checkpointInterval": "25",
-    "delta.logRetentionDuration": "interval 3650 days",
-    "delta.deletedFileRetentionDuration": "interval 365 days",
-    # Readers choose by partition; minima and maxima of every column would double the time to open a table.
-    "delta.dataSkippingNumIndexedCols": "0",
-}
 _ACTION_COLUMNS = ("path", f"partition.{PARTITION}", "num_records", "size_bytes")
-_WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=131_072)
-_HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
-_SPOOL_BATCH_ROWS = 65_536
+_BATCH_ROWS = 65_536
 
-Rows: TypeAlias = pa.Table | pa.RecordBatchReader | Spool
+Rows: TypeAlias = pa.Table | pa.RecordBatchReader | Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +98,7 @@ class LakeTable:
 
     def schema(self) -> pa.Schema:
         """The columns, ``partition`` among them."""
-        return _arrow_schema(self._open())
+        return arrow_schema(self._open())
 
     def replace_partition(
         self,
@@ -126,23 +110,32 @@ class LakeTable:
     ) -> int:
         """Make ``data`` the whole content of ``partition``, at once for every reader; returns the version.
 
-        Zero rows empty the partition. A reader is spooled to local disk first: an error of its source
-        leaves the lake untouched, and a lost commit can be tried again.
+        Zero rows empty the partition. Other rows are first written to local disk: an error of their
+        source leaves the lake untouched, and a commit that is lost to another writer costs no data again.
 
         :param source: recorded with the commit.
-        :param scratch: where a reader is spooled; the system's temporary folder by default.
+        :param scratch: local folder for that; the system's temporary folder by default.
         :raises LakeError: the columns do not fit the table.
         :raises CommitConflict: other writers won every one of the bounded tries.
         """
-        with _replayable(data, scratch) as rows:
-            return self._replace(rows, partition, source)
+        with self._prepared(data, partition, scratch) as prepared:
+            return publish(self.name, self.location, prepared, partition, source or {})
 
     def replace_all(
         self, data: Rows, *, source: Mapping[str, str] | None = None, scratch: Path | None = None
     ) -> int:
         """The same for a snapshot table: make ``data`` its whole content."""
-        with _replayable(data, scratch) as rows:
-            return self._replace(rows, None, source)
+        with self._prepared(data, None, scratch) as prepared:
+            return publish(self.name, self.location, prepared, None, source or {})
+
+    def prepare(self, partition: str | None, data: pa.Table | pa.RecordBatchReader, folder: Path) -> Prepared:
+        """The first half of a replacement: the rows as files in ``folder``, fit for this table.
+
+        Hand the result to :meth:`replace_partition`, or to :meth:`replace_all` where ``partition`` is None.
+        """
+        schema = stored_schema(self.name, data.schema, self.schema() if self.exists() else None)
+        batches = data.to_batches(_BATCH_ROWS) if isinstance(data, pa.Table) else data
+        return prepare_files((conform(batch, schema, partition) for batch in batches), schema, folder)
 
     def read(
         self,
@@ -206,7 +199,8 @@ class LakeTable:
         """
         self._checked(manifest)
         with ThreadPoolExecutor(8) as pool:
-            return list(pool.map(lambda file: self._fetch(file, folder / file.path), manifest.files))
+            paths = [file.path for file in manifest.files]
+            return list(pool.map(lambda path: storage.download(self.location, path, folder / path), paths))
 
     def _open(self, version: int | None = None) -> DeltaTable:
         with delta_errors(self.location, "opening"):
@@ -241,7 +235,7 @@ class LakeTable:
         fragments = [
             form.make_fragment(file.path, files_in, partition_expression=_belongs(file)) for file in files
         ]
-        return ds.FileSystemDataset(fragments, _arrow_schema(table), form, files_in)
+        return ds.FileSystemDataset(fragments, arrow_schema(table), form, files_in)
 
     def _collect(
         self, table: DeltaTable, files: Sequence[ManifestFile], columns: Sequence[str] | None
@@ -260,115 +254,13 @@ class LakeTable:
             )
         return table
 
-    def _fetch(self, file: ManifestFile, target: Path) -> Path:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        with storage_errors(self.location.child(file.path), "downloading"):
-            if self.location.is_local:
-                _link_or_copy(self.location.path() / file.path, target)
-            else:
-                with target.open("wb") as out:
-                    for chunk in obstore.get(self.location.store(), file.path):
-                        out.write(chunk)
-        return target
-
-    def _replace(
-        self, rows: pa.Table | Spool, partition: str | None, source: Mapping[str, str] | None
-    ) -> int:
-        what = "the replacement" if partition is None else f"the replacement of {partition}"
-
-        def write() -> int:
-            with delta_errors(self.location, "writing"):
-                return self._write_once(rows, partition, source)
-
-        return committed(write, table=self.name, what=what)
-
-    def _write_once(
-        self, rows: pa.Table | Spool, partition: str | None, source: Mapping[str, str] | None
-    ) -> int:
-        table = self._open_or_create(rows.schema, partitioned=partition is not None)
-        predicate = None if partition is None else f"{PARTITION} = '{_literal(partition)}'"
-        note = CommitProperties(custom_metadata=dict(source or {}), max_commit_retries=20)
-        if _count(rows) == 0:
-            table.delete(predicate, commit_properties=note, post_commithook_properties=_HOOKS)
-            return table.version()
-        schema = stored_schema(
-            self.name, rows.schema, _arrow_schema(table), partitioned=partition is not None
-        )
-        with _own_errors(_batches(rows), schema, partition) as reader:
-            write_deltalake(
-                table,
-                reader,
-                mode="overwrite",
-                predicate=predicate,
-                writer_properties=_WRITER,
-                commit_properties=note,
-                post_commithook_properties=_HOOKS,
-            )
-        return table.version()
-
-    def _open_or_create(self, schema: pa.Schema, *, partitioned: bool) -> DeltaTable:
-        uri, options = self.location.table_uri, self.location.table_options
-        if not DeltaTable.is_deltatable(uri, options):
-            if self.location.is_local:
-                self.location.path().mkdir(parents=True, exist_ok=True)
-            DeltaTable.create(
-                uri,
-                stored_schema(self.name, schema, None, partitioned=partitioned),
-                mode="ignore",
-                partition_by=[PARTITION] if partitioned else None,
-                configuration=_CONFIGURATION,
-                storage_options=options,
-            )
-        table = DeltaTable(uri, storage_options=options)
-        if bool(table.metadata().partition_columns) != partitioned:
-            kind = "snapshot" if partitioned else "partitioned"
-            raise LakeError(f"table {self.name!r} is a {kind} table and cannot be written otherwise")
-        return table
-
-
-@contextmanager
-def _replayable(data: Rows, scratch: Path | None) -> Iterator[pa.Table | Spool]:
-    if isinstance(data, pa.RecordBatchReader):
-        with spooled(data, scratch) as spool:
-            yield spool
-    else:
-        yield data
-
-
-@contextmanager
-def _own_errors(
-    batches: Iterator[pa.RecordBatch], schema: pa.Schema, partition: str | None
-) -> Iterator[pa.RecordBatchReader]:
-    """A reader of conformed batches; an error of ours in it comes out as it is, not as Delta's text."""
-    raised: list[LakeError] = []
-
-    def conformed() -> Iterator[pa.RecordBatch]:
-        try:
-            for batch in batches:
-                yield conform(batch, schema, partition)
-        except LakeError as error:
-            raised.append(error)
-            raise
-
-    try:
-        yield pa.RecordBatchReader.from_batches(schema, conformed())
-    except Exception:
-        if raised:
-            raise raised[0] from None
-        raise
-
-
-def _batches(rows: pa.Table | Spool) -> Iterator[pa.RecordBatch]:
-    return rows.batches() if isinstance(rows, Spool) else iter(rows.to_batches(_SPOOL_BATCH_ROWS))
-
-
-def _count(rows: pa.Table | Spool) -> int:
-    return rows.rows if isinstance(rows, Spool) else rows.num_rows
-
-
-def _arrow_schema(table: DeltaTable) -> pa.Schema:
-    return pa.schema(table.schema().to_arrow())
+    @contextmanager
+    def _prepared(self, data: Rows, partition: str | None, scratch: Path | None) -> Iterator[Prepared]:
+        if isinstance(data, Prepared):
+            yield data
+            return
+        with tempfile.TemporaryDirectory(prefix="nightshift-rows-", dir=scratch) as folder:
+            yield self.prepare(partition, data, Path(folder))
 
 
 def _belongs(file: ManifestFile) -> ds.Expression | None:
@@ -377,14 +269,3 @@ def _belongs(file: ManifestFile) -> ds.Expression | None:
 
 def _listed(columns: Sequence[str] | None) -> list[str] | None:
     return None if columns is None else list(columns)
-
-
-def _literal(partition: str) -> str:
-    return partition.replace("'", "''")
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)

@@ -86,10 +86,7 @@ def job_document(
     hyperparameters: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The JSON document of a job, as ``include/jobs/contract.py`` reads it."""
-    tuning = (
-        pipeline.tuning.model_dump(mode="json", exclude={"resources", "every"}) if pipeline.tuning else {}
-    )
-    return {
+    document = {
         "kind": kind,
         "pipeline": pipeline.pipeline,
         "partition": partition,
@@ -99,7 +96,10 @@ def job_document(
         "model": pipeline.training.model,
         "hyperparameters": dict(hyperparameters),
         "splits": dict(days_by_split),
-        "tuning": tuning if kind == "tune" else {},
-        "scoring": {"batch_rows": pipeline.scoring.batch_rows} if kind == "score" else {},
         "manifests": {name: manifest.to_dict() for name, manifest in found.items()},
     }
+    if kind == "tune" and pipeline.tuning is not None:
+        document["tuning"] = pipeline.tuning.model_dump(mode="json", exclude={"resources", "every"})
+    if kind == "score":
+        document["scoring"] = {"batch_rows": pipeline.scoring.batch_rows}
+    return document

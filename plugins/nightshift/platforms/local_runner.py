@@ -7,6 +7,7 @@ ended by the kernel when the runner dies.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import logging
@@ -43,6 +44,8 @@ _KEPT = (
 )
 _KEPT_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "NCCL_")
 _PR_SET_PDEATHSIG = 1
+_inherited: list[Any] = []
+"""Streams of the process that was forked: kept, because their end would close descriptors 0, 1 and 2."""
 
 
 def run(folder: JobFolder, options: dict[str, dict[str, str]], *, warm: bool = False) -> int:
@@ -158,8 +161,9 @@ def _become_job(folder: JobFolder, spec: dict[str, Any], *, warm: bool) -> NoRet
     except BaseException:  # noqa: BLE001 - a fork must never return into its parent's code
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
 
 
@@ -197,10 +201,12 @@ def _run_module(arguments: list[str], environment: dict[str, str], jobs_dir: str
 
 def _redirect(log: Path) -> None:
     """Standard output and error into ``log``, with nothing of the parent's streams left."""
+    _inherited.extend((sys.stdin, sys.stdout, sys.stderr))
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)
+    for number in (1, 2):
+        os.dup2(target, number)
+    if target > 2:
+        os.close(target)
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
 
@@ -215,17 +221,20 @@ def detach_and_run(folder: JobFolder, options: dict[str, dict[str, str]]) -> Non
         os.setsid()
         if os.fork() == 0:
             _forget_parent(folder)
-            run(folder, options, warm=True)
+            os._exit(run(folder, options, warm=True))
+        os._exit(0)
     except BaseException:  # noqa: BLE001 - a fork must never return into its parent's code
         traceback.print_exc()
     finally:
-        os._exit(0)
+        os._exit(1)
 
 
 def _forget_parent(folder: JobFolder) -> None:
     """Drop what a fork inherits and a new program would not: files, signals, log handlers."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
     os.closerange(3, 4096)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     _redirect(folder.path / "runner.log")
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM, signal.SIGUSR2):

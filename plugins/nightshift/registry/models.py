@@ -65,11 +65,12 @@ class Models:
         return connect(self.uri)
 
     def register(
-        self, name: str, run_id: str, partition: str, fingerprint: str, metrics: Mapping[str, float]
+        self, name: str, run_id: str, partition: str, fingerprint: str, metrics: Mapping[str, float | None]
     ) -> ModelVersion:
         """The version of model ``name`` with this fingerprint and partition, made when there is none.
 
-        The model is the one :meth:`Tracking.log_training` stored with the run.
+        The model is the one :meth:`Tracking.log_training` stored with the run. A metric of None (the rows
+        did not define it) is left out.
 
         :raises RegistryError: when the run has no model, or MLflow refuses.
         """
@@ -202,8 +203,10 @@ class Models:
         return f"{self.uri.rstrip('/')}/#/models/{version.name}/versions/{version.version}"
 
 
-def _tags(partition: str, fingerprint: str, metrics: Mapping[str, float]) -> dict[str, str]:
-    numbers = {f"{METRIC_PREFIX}{key}": repr(float(value)) for key, value in metrics.items()}
+def _tags(partition: str, fingerprint: str, metrics: Mapping[str, float | None]) -> dict[str, str]:
+    numbers = {
+        f"{METRIC_PREFIX}{key}": repr(float(value)) for key, value in metrics.items() if value is not None
+    }
     return {PARTITION: partition, FINGERPRINT: fingerprint, **numbers}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -33,8 +34,8 @@ class Verdict:
 
 def decide(
     gate: GateConfig,
-    challenger: Mapping[str, float],
-    champion: Mapping[str, float] | None,
+    challenger: Mapping[str, float | None],
+    champion: Mapping[str, float | None] | None,
     challenger_partition: str,
     champion_partition: str | None,
 ) -> Verdict:
@@ -43,25 +44,28 @@ def decide(
     Floors always hold; the first model needs nothing else. After that the challenger must beat the champion
     by more than nothing and by at least ``gate.min_effect``, and must not be older.
 
-    :param champion: the champion's metrics, None when there is no champion yet.
+    :param champion: the champion's metrics on those rows, None when it was not measured.
+    :param champion_partition: None when there is no champion yet.
     :raises RegistryError: when a metric that the gate names was not measured.
     """
     held = _below_floors(gate, challenger)
-    if champion is None:
+    if champion_partition is None:
         passed = ("there is no champion yet and every floor holds",)
         return Verdict("hold", held) if held else Verdict("promote", passed)
-    if champion_partition is not None and challenger_partition < champion_partition:
+    if challenger_partition < champion_partition:
         held += (
             f"the challenger's partition {challenger_partition} is older than the champion's "
             f"{champion_partition}",
         )
+    if champion is None:
+        return Verdict("hold", (*held, "the champion was not measured on the same rows: evaluate again"))
     better, words = _compare(gate, challenger, champion)
     if held or not better:
         return Verdict("hold", (*held, words))
     return Verdict("promote", (words,))
 
 
-def _below_floors(gate: GateConfig, metrics: Mapping[str, float]) -> tuple[str, ...]:
+def _below_floors(gate: GateConfig, metrics: Mapping[str, float | None]) -> tuple[str, ...]:
     reasons = []
     for name, floor in gate.floors.items():
         value = _metric(metrics, name, "challenger")
@@ -74,7 +78,7 @@ def _below_floors(gate: GateConfig, metrics: Mapping[str, float]) -> tuple[str, 
 
 
 def _compare(
-    gate: GateConfig, challenger: Mapping[str, float], champion: Mapping[str, float]
+    gate: GateConfig, challenger: Mapping[str, float | None], champion: Mapping[str, float | None]
 ) -> tuple[bool, str]:
     name = gate.metric
     mine, theirs = _metric(challenger, name, "challenger"), _metric(champion, name, "champion")
@@ -91,15 +95,16 @@ def _asked(gate: GateConfig) -> str:
     return f"at least {gate.min_effect:.5g}" if gate.min_effect > 0 else "more than 0"
 
 
-def _metric(metrics: Mapping[str, float], name: str, whose: str) -> float:
-    try:
-        return float(metrics[name])
-    except KeyError:
+def _metric(metrics: Mapping[str, float | None], name: str, whose: str) -> float:
+    """The metric; NaN, which passes no gate, where the rows did not define it."""
+    if name not in metrics:
         known = ", ".join(sorted(metrics)) or "none"
         raise RegistryError(
             f"the gate needs the {whose}'s {name}, measured are: {known}",
             fix="name a metric that the evaluate job writes in 'gate' of the pipeline file",
-        ) from None
+        )
+    value = metrics[name]
+    return math.nan if value is None else float(value)
 
 
 def apply(models: Models, challenger: ModelVersion, verdict: Verdict) -> ModelVersion | None:

@@ -1,1 +1,1 @@
-"""Great Expectations suites run on a partition, and what is done with the rows that fail."""
+"""Validation: Great Expectations decides, rows are split into clean and quarantined, a page reports."""

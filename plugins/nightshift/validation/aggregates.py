@@ -5,7 +5,7 @@ An expectation that is not in the table compiles to None and goes to GX's own en
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nightshift.validation.predicates import literal, quote
@@ -44,21 +44,27 @@ _SHAPE = {
     "expect_table_column_count_to_equal",
     "expect_table_column_count_to_be_between",
 }
+_SHOWN = 20
 _COUNTS = {"expect_table_row_count_to_be_between", "expect_table_row_count_to_equal"}
 _DISTINCT = {
     "expect_column_distinct_values_to_be_in_set",
     "expect_column_distinct_values_to_contain_set",
     "expect_column_distinct_values_to_equal_set",
 }
-_DISTINCT_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class TableTest:
-    """Metrics of one table-level expectation: some known from the schema, some to be selected."""
+    """Metrics of one table-level expectation.
+
+    :param known: those the schema tells.
+    :param select: expressions of the one scan.
+    :param samples: queries that are worth running only when the metric ``<name>.count`` is not zero.
+    """
 
     known: Mapping[str, Any]
     select: Mapping[str, str]
+    samples: Mapping[str, str] = field(default_factory=dict)
 
 
 def compile_table(check: Check, columns: Sequence[str]) -> TableTest | None:
@@ -88,23 +94,22 @@ def _quantiles(check: Check) -> TableTest | None:
 
 
 def _distinct(check: Check) -> TableTest:
-    """Values that are there and should not be, and the other way round."""
+    """How many values are there that should not be, and how many are not there that should."""
     column = quote(check.kwargs["column"])
-    wanted = [value for value in check.kwargs["value_set"] if value is not None]
-    listed = ", ".join(literal(value) for value in wanted)
-    strange = f"count(DISTINCT {column}) FILTER ({column} NOT IN ({listed}))"
-    sample = f"min(DISTINCT {column}, {_DISTINCT_SHOWN}) FILTER ({column} NOT IN ({listed}))"
-    absent = " + ".join(f"(count(*) FILTER ({column} = {literal(each)}) = 0)::INT" for each in wanted)
-    missing = ", ".join(
-        f"CASE WHEN count(*) FILTER ({column} = {literal(each)}) = 0 THEN {literal(str(each))} END"
-        for each in wanted
-    )
-    return TableTest(
-        {},
-        {
-            "column.distinct_values.not_in_set.count": strange,
-            "column.distinct_values.not_in_set": sample,
-            "column.distinct_values.missing_from_column.count": absent,
-            "column.distinct_values.missing_from_column": f"list_filter([{missing}], x -> x IS NOT NULL)",
-        },
-    )
+    wanted = [literal(value) for value in check.kwargs["value_set"] if value is not None]
+    select: dict[str, str] = {}
+    samples: dict[str, str] = {}
+    if "contain" not in check.type:
+        name = "column.distinct_values.not_in_set"
+        strange = f"{column} NOT IN ({', '.join(wanted)})" if wanted else f"{column} IS NOT NULL"
+        select[f"{name}.count"] = f"count(DISTINCT {column}) FILTER ({strange})"
+        samples[name] = f"SELECT DISTINCT {column} FROM batch WHERE {strange} ORDER BY 1 LIMIT {_SHOWN}"
+    if "be_in_set" not in check.type:
+        name = "column.distinct_values.missing_from_column"
+        absent = (f"(NOT coalesce(bool_or({column} = {each}), FALSE))::INT" for each in wanted)
+        select[f"{name}.count"] = " + ".join(absent) or "0"
+        there = f"(SELECT {column} FROM batch WHERE {column} IS NOT NULL)"
+        samples[name] = (
+            f"SELECT v FROM unnest([{', '.join(wanted)}]) t(v) WHERE v NOT IN {there} LIMIT {_SHOWN}"
+        )
+    return TableTest({}, select, samples)

@@ -89,11 +89,13 @@ def open_table(table: pa.Table) -> Iterator[Batch]:
 def open_files(files: Sequence[Path], rows: int, staging: Path) -> Iterator[Batch]:
     """Parquet files, in bounded memory; what does not fit is spilled below ``staging``."""
     staging.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=staging, prefix="validate-") as folder:
-        with duckdb.connect() as connection:
-            _settings(connection, Path(folder))
-            columns = _views(connection, _scan_files(files), temporary=True)
-            yield Batch(connection, columns, rows, None, tuple(files), Path(folder))
+    with (
+        tempfile.TemporaryDirectory(dir=staging, prefix="validate-") as folder,
+        duckdb.connect() as connection,
+    ):
+        _settings(connection, Path(folder))
+        columns = _views(connection, _scan_files(files), temporary=True)
+        yield Batch(connection, columns, rows, None, tuple(files), Path(folder))
 
 
 @lru_cache(maxsize=1)
@@ -122,7 +124,8 @@ def _views(connection: duckdb.DuckDBPyConnection, select: str, *, temporary: boo
     connection.execute(f"CREATE OR REPLACE {kind} source AS {select}")
     described = connection.execute("DESCRIBE source").fetchall()
     floats = [name for name, kind_of, *_ in described if kind_of in ("DOUBLE", "FLOAT")]
-    replaced = ", ".join(f"nullif({quote(name)}, 'NaN') AS {quote(name)}" for name in floats)
+    # Not nullif(x, 'NaN'): Parquet's statistics leave NaN out, and DuckDB concludes that there is none.
+    replaced = ", ".join(f"CASE WHEN NOT isnan({q}) THEN {q} END AS {q}" for q in map(quote, floats))
     star = f"* REPLACE ({replaced})" if floats else "*"
     connection.execute(f"CREATE OR REPLACE {kind} batch AS SELECT {star} FROM source")
     return tuple(name for name, *_ in described)

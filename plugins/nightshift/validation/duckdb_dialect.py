@@ -34,15 +34,18 @@ def _keep_connection() -> None:
             return True
         return bool(original(connection_string=connection_string, credentials=credentials, url=url))
 
-    engine._PERSISTED_CONNECTION_DIALECTS = (*engine._PERSISTED_CONNECTION_DIALECTS, "duckdb")
-    engine._dialect_requires_persisted_connection = requires
+    module: Any = engine
+    module._PERSISTED_CONNECTION_DIALECTS = (*engine._PERSISTED_CONNECTION_DIALECTS, "duckdb")
+    module._dialect_requires_persisted_connection = requires
 
 
 def _match_regexes() -> None:
-    import great_expectations.expectations.metrics.column_map_metrics.column_values_match_regex as match
-    import great_expectations.expectations.metrics.column_map_metrics.column_values_not_match_regex as no_match
-    import great_expectations.expectations.metrics.util as util
     import sqlalchemy as sa
+    from great_expectations.expectations.metrics import util
+    from great_expectations.expectations.metrics.column_map_metrics import column_values_match_regex as match
+    from great_expectations.expectations.metrics.column_map_metrics import (
+        column_values_not_match_regex as no_match,
+    )
 
     original = util.get_dialect_regex_expression
 
@@ -53,5 +56,6 @@ def _match_regexes() -> None:
         found = sa.func.regexp_matches(column, sa.literal(regex))
         return found if positive else sa.not_(found)
 
-    for module in (util, match, no_match):
+    modules: tuple[Any, ...] = (util, match, no_match)
+    for module in modules:
         module.get_dialect_regex_expression = expression

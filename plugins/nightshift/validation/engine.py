@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "Verdict", "run"]
 
+_DIFFERENCES = {"missing": "partial_missing_list", "unexpected": "partial_unexpected_list"}
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -96,7 +98,10 @@ def _judge(batch: Batch, check: Check, counted: scan.Counted) -> Verdict:
 def _observed(result: Mapping[str, Any]) -> Any:
     """The observed value; where GX says what differs, that."""
     differs = (result.get("details") or {}).get("mismatched")
-    return {"mismatched": differs} if differs else result.get("observed_value")
+    if differs:
+        return {"mismatched": differs}
+    lists = {name: result[key] for name, key in _DIFFERENCES.items() if result.get(key)}
+    return lists or result.get("observed_value")
 
 
 def _by_gx(batch: Batch, rest: Sequence[Check]) -> list[tuple[Verdict, str]]:
@@ -154,9 +159,7 @@ def _pandas_verdict(batch: Batch, check: Check, answer: Mapping[str, Any]) -> tu
     if listed:
         ids = sorted(int(each[ROW_ID]) for each in listed)
         batch.all(f"CREATE OR REPLACE TEMP TABLE fails_{check.index} ({ROW_ID} BIGINT)")
-        batch.connection.execute(
-            f"INSERT INTO fails_{check.index} SELECT unnest($1::BIGINT[])", [ids]
-        )
+        batch.connection.execute(f"INSERT INTO fails_{check.index} SELECT unnest($1::BIGINT[])", [ids])
         predicate = f"{ROW_ID} IN (SELECT {ROW_ID} FROM fails_{check.index})"
     return _verdict(check, answer), predicate
 

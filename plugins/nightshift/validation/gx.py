@@ -21,6 +21,7 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import great_expectations
+    from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.expectations.expectation import (
         ColumnMapExpectation,
         ColumnPairMapExpectation,
@@ -63,7 +64,7 @@ def check_version(version: str = great_expectations.__version__) -> None:
     if version.split(".")[:2] != PINNED.split("."):
         raise ConfigError(
             f"Great Expectations {version} is installed, this package was tested with {PINNED}.x",
-            fix=f"pip install 'great-expectations=={PINNED}.*', or run tests/unit/validation and move the pin",
+            fix=f"pip install 'great-expectations=={PINNED}.*', or move the pin when its tests pass",
         )
 
 
@@ -71,7 +72,7 @@ def check_version(version: str = great_expectations.__version__) -> None:
 def _context() -> Any:
     check_version()
     context = great_expectations.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     return context
 
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from nightshift.validation.suite import Check
 
-__all__ = ["RowTest", "compile_condition", "compile_row", "literal", "quote"]
+__all__ = ["ALL", "NONE", "RowTest", "compile_condition", "compile_row", "literal", "quote"]
+
+ALL, NONE = "TRUE", "FALSE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def compile_condition(condition: Any) -> str:
     :raises _Unknown: for pandas or Spark expressions given as text.
     """
     if condition is None:
-        return "TRUE"
+        return ALL
     kind = condition.get("type") if isinstance(condition, dict) else None
     if kind == "nullity":
         return f"{quote(condition['column']['name'])} IS {'' if condition['is_null'] else 'NOT '}NULL"
@@ -104,21 +106,27 @@ def _comparison(condition: Mapping[str, Any]) -> str:
 
 def _in(column: str, values: Sequence[Any]) -> str:
     listed = [literal(value) for value in values if value is not None]
-    return f"({column} IN ({', '.join(listed)}))" if listed else "FALSE"
+    return f"({column} IN ({', '.join(listed)}))" if listed else f"({column} <> {column})"
+
+
+def _and(*parts: str) -> str:
+    """A conjunction without the parts that are always true: every part costs a pass over the rows."""
+    kept = [part for part in parts if part != ALL]
+    return kept[0] if len(kept) == 1 else " AND ".join(f"({part})" for part in kept) or ALL
 
 
 def _column_map(check: Check, condition: str) -> RowTest:
+    """A test of one column; a null makes the comparison null, which counts as not failing."""
     column = quote(check.kwargs["column"])
     if check.type == "expect_column_values_to_not_be_null":
-        return RowTest(condition, "FALSE", f"({condition}) AND {column} IS NULL")
+        return RowTest(condition, NONE, _and(condition, f"{column} IS NULL"))
     if check.type == "expect_column_values_to_be_null":
-        return RowTest(condition, "FALSE", f"({condition}) AND {column} IS NOT NULL")
-    nulls = f"({condition}) AND {column} IS NULL"
-    judged = f"({condition}) AND {column} IS NOT NULL"
+        return RowTest(condition, NONE, _and(condition, f"{column} IS NOT NULL"))
+    nulls = _and(condition, f"{column} IS NULL")
     if check.type == "expect_column_values_to_be_unique":
         return RowTest(condition, nulls, "", (check.kwargs["column"],))
     holds = _COLUMN[check.type](column, check.kwargs)
-    return RowTest(condition, nulls, f"{judged} AND NOT coalesce({holds}, FALSE)")
+    return RowTest(condition, nulls, _and(condition, f"NOT ({holds})"))
 
 
 def _between(column: str, kwargs: Mapping[str, Any]) -> str:
@@ -134,26 +142,56 @@ def _between(column: str, kwargs: Mapping[str, Any]) -> str:
 
 
 def _regex(column: str, kwargs: Mapping[str, Any]) -> str:
-    return f"regexp_matches({column}::VARCHAR, {literal(_re2(kwargs['regex']))})"
+    """Python's ``search`` as RE2's; anchored at both ends it is a full match, which is much faster.
 
-
-def _re2(pattern: str) -> str:
-    """Python's pattern for RE2, whose ``$`` does not match before a last line break.
-
-    :raises _Unknown: for what RE2 has not: look-around, back-references, ``$`` inside the pattern.
+    RE2 has no ``$`` that also matches before a last line break, as Python's does.
     """
-    if any(mark in pattern for mark in ("(?=", "(?!", "(?<", "(?P=", "\\Z", "(?P<", "(?#", "(?(")):
+    pattern, start, end = _checked(kwargs["regex"]), "^", "$"
+    if pattern.startswith(start) and pattern.endswith(end) and "|" not in pattern:
+        return f"regexp_full_match({column}::VARCHAR, {literal(pattern[1:-1] + chr(10) + '?')})"
+    if pattern.endswith(end):
+        pattern = f"(?:{pattern[:-1]})(?:\\n?\\z)" if "|" not in pattern else pattern[:-1] + "(?:\\n?\\z)"
+    return f"regexp_matches({column}::VARCHAR, {literal(pattern)})"
+
+
+def _checked(pattern: str) -> str:
+    """The pattern, when RE2 reads it as Python does.
+
+    :raises _Unknown: look-around, back-references, a ``$`` inside, Unicode classes.
+    """
+    strange = (
+        "(?=",
+        "(?!",
+        "(?<",
+        "(?P",
+        "(?#",
+        "(?(",
+        "\\Z",
+        "\\A",
+        "\\d",
+        "\\w",
+        "\\s",
+        "\\b",
+        "\\D",
+        "\\W",
+        "\\S",
+        "\\B",
+        "(?a",
+        "(?i",
+        "(?m",
+        "(?s",
+        "(?x",
+    )
+    inner = pattern.removesuffix("$")
+    if any(mark in pattern for mark in strange) or any(f"\\{digit}" in pattern for digit in "0123456789"):
         raise _Unknown
-    if any(f"\\{digit}" in pattern for digit in "123456789"):
-        raise _Unknown
-    inner, end = (pattern[:-1], "(?:\\n?\\z)") if pattern.endswith("$") else (pattern, "")
     if inner.endswith("\\") or "$" in inner:
         raise _Unknown
-    return inner + end
+    return pattern
 
 
 def _value_set(column: str, kwargs: Mapping[str, Any]) -> str:
-    return "TRUE" if kwargs.get("value_set") is None else _in(column, kwargs["value_set"])
+    return f"({column} = {column})" if kwargs.get("value_set") is None else _in(column, kwargs["value_set"])
 
 
 _COLUMN: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
@@ -178,7 +216,7 @@ def _pair_map(check: Check, condition: str) -> RowTest:
     a, b = quote(check.kwargs["column_A"]), quote(check.kwargs["column_B"])
     domain = _ignoring(condition, (a, b), check.kwargs.get("ignore_row_if", "both_values_are_missing"))
     holds = _PAIR[check.type](a, b, check.kwargs)
-    return RowTest(domain, "FALSE", f"({domain}) AND NOT coalesce({holds}, FALSE)")
+    return RowTest(domain, NONE, _and(domain, f"NOT coalesce({holds}, FALSE)"))
 
 
 _PAIR: dict[str, Callable[[str, str, Mapping[str, Any]], str]] = {
@@ -194,9 +232,9 @@ def _multi_map(check: Check, condition: str) -> RowTest:
     columns = tuple(quote(name) for name in names)
     domain = _ignoring(condition, columns, check.kwargs.get("ignore_row_if", "all_values_are_missing"))
     if check.type == "expect_compound_columns_to_be_unique":
-        return RowTest(domain, "FALSE", "", names)
+        return RowTest(domain, NONE, "", names)
     same = " OR ".join(f"{a} IS NOT DISTINCT FROM {b}" for a, b in combinations(columns, 2))
-    return RowTest(domain, "FALSE", f"({domain}) AND ({same})")
+    return RowTest(domain, NONE, _and(domain, same))
 
 
 _MULTI = ("expect_compound_columns_to_be_unique", "expect_select_column_values_to_be_unique_within_record")
@@ -206,7 +244,7 @@ def _ignoring(condition: str, columns: Sequence[str], ignore_row_if: str) -> str
     """The rows that are left by ``ignore_row_if``."""
     present = [f"{column} IS NOT NULL" for column in columns]
     if ignore_row_if in ("both_values_are_missing", "all_values_are_missing"):
-        return f"({condition}) AND ({' OR '.join(present)})"
+        return _and(condition, " OR ".join(present))
     if ignore_row_if in ("either_value_is_missing", "any_value_is_missing"):
-        return f"({condition}) AND {' AND '.join(present)}"
+        return _and(condition, " AND ".join(present))
     return condition

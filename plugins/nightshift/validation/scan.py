@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nightshift.validation import gx
 from nightshift.validation.aggregates import TableTest, compile_table
 from nightshift.validation.batch import ROW_ID
-from nightshift.validation.predicates import RowTest, compile_row, quote
+from nightshift.validation.predicates import ALL, NONE, RowTest, compile_row, quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,9 +97,9 @@ def count(batch: Batch, checks: Sequence[Check], planned: Plan) -> dict[int, Cou
     total = selection.add("count(*)")
     asked = {
         index: {
-            "domain": total if test.domain == "TRUE" else selection.add(_filtered(test.domain)),
-            "nulls": None if test.nulls == "FALSE" else selection.add(_filtered(test.nulls)),
-            "fails": None if test.fails == "FALSE" else selection.add(_filtered(test.fails)),
+            "domain": total if test.domain == ALL else selection.add(_filtered(test.domain)),
+            "nulls": None if test.nulls == NONE else selection.add(_filtered(test.nulls)),
+            "fails": None if test.fails == NONE else selection.add(_filtered(test.fails)),
         }
         for index, test in tests.items()
     }
@@ -110,19 +110,29 @@ def count(batch: Batch, checks: Sequence[Check], planned: Plan) -> dict[int, Cou
     values = batch.one(selection.sql("batch"))
     counted = {
         index: _row_metrics(
-            by_index[index], tests[index], {key: values[alias] if alias else 0 for key, alias in aliases.items()}
+            by_index[index],
+            tests[index],
+            {key: values[alias] if alias else 0 for key, alias in aliases.items()},
         )
         for index, aliases in asked.items()
     }
     for index, names in wanted.items():
         found = {name: values[alias] for name, alias in names.items()}
-        found = {name: [] if value is None and "distinct" in name else value for name, value in found.items()}
-        counted[index] = Counted({**planned.tables[index].known, **found})
+        sampled = _samples(batch, planned.tables[index], found)
+        counted[index] = Counted({**planned.tables[index].known, **found, **sampled})
     return counted
 
 
+def _samples(batch: Batch, test: TableTest, found: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Values behind a count that is not zero, for the few expectations that show them."""
+    return {
+        name: [row[0] for row in batch.all(sql)] if found[f"{name}.count"] else []
+        for name, sql in test.samples.items()
+    }
+
+
 def _filtered(predicate: str) -> str:
-    return f"count(*) FILTER ({predicate})"
+    return f"count_if({predicate})"
 
 
 def _row_metrics(check: Check, test: RowTest, found: Mapping[str, int]) -> Counted:
@@ -151,7 +161,7 @@ def _settle_unique(batch: Batch, index: int, test: RowTest) -> RowTest:
         f"SELECT hash({columns}) AS h FROM batch WHERE {judged} GROUP BY h HAVING count(*) > 1"
     )
     if not batch.all(f"SELECT 1 FROM shared_{index} LIMIT 1"):
-        return replace(test, fails="FALSE")
+        return replace(test, fails=NONE)
     batch.all(
         f"CREATE OR REPLACE TEMP TABLE fails_{index} AS SELECT {ROW_ID} FROM ("
         f"SELECT {ROW_ID}, count(*) OVER (PARTITION BY {columns}) AS n FROM batch "
@@ -161,8 +171,13 @@ def _settle_unique(batch: Batch, index: int, test: RowTest) -> RowTest:
 
 
 def examples(batch: Batch, check: Check, fails: str) -> list[dict[str, Any]]:
-    """The first failing rows of a check: their ids and the values it judged."""
+    """The first failing rows of a check: their ids and the values it judged.
+
+    DuckDB keeps the order of the files, so that a plain scan stops where there are enough; a look into a
+    table of failing rows does not.
+    """
     names = [ROW_ID, *(name for name in dict.fromkeys(check.columns) if name != ROW_ID)]
     listed = ", ".join(quote(name) for name in names)
-    rows = batch.all(f"SELECT {listed} FROM batch WHERE {fails} ORDER BY {ROW_ID} LIMIT {gx.EXAMPLES}")
+    order = f"ORDER BY {ROW_ID} " if fails.startswith(f"{ROW_ID} IN (SELECT") else ""
+    rows = batch.all(f"SELECT {listed} FROM batch WHERE {fails} {order}LIMIT {gx.EXAMPLES}")
     return [dict(zip(names, row, strict=True)) for row in rows]

@@ -62,6 +62,20 @@ def test_an_older_challenger_is_held_however_good_it_is() -> None:
     assert f"{DAY} is older than the champion's {LATER}" in verdict.reasons[0]
 
 
+def test_a_champion_that_was_not_measured_is_not_replaced() -> None:
+    verdict = decide(GateConfig(), {"average_precision": 0.9}, None, LATER, DAY)
+    assert verdict.verdict == "hold"
+    assert "evaluate again" in verdict.reasons[-1]
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(None, 0.4), (0.4, None), (None, None)])
+def test_a_metric_that_the_rows_do_not_define_promotes_nobody(
+    mine: float | None, theirs: float | None
+) -> None:
+    verdict = decide(GateConfig(), {"average_precision": mine}, {"average_precision": theirs}, LATER, DAY)
+    assert verdict.verdict == "hold"
+
+
 def test_a_second_challenger_of_the_champions_own_partition_may_win() -> None:
     verdict = decide(GateConfig(), {"average_precision": 0.9}, {"average_precision": 0.1}, DAY, DAY)
     assert verdict.verdict == "promote"

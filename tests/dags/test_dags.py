@@ -1,0 +1,141 @@
+"""The DAGs as Airflow reads them: complete, documented, light, and safe from one another's mistakes."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import operator
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nightshift.config.settings import PROJECT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAVY = (
+    "great_expectations", "torch", "mlflow", "sklearn", "pandas", "polars", "duckdb", "ibis", "optuna",
+    "deltalake", "pyarrow", "matplotlib", "boto3", "azure",
+)  # fmt: skip
+
+PROGRAM = """
+import json, sys, time
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in HEAVY:
+            raise ImportError(f"{name} is heavy and not for DAG files")
+HEAVY = set(json.loads(sys.argv[2]))
+from airflow.dag_processing.dagbag import DagBag
+sys.meta_path.insert(0, Blocked())
+began = time.monotonic()
+bag = DagBag(dag_folder=sys.argv[1])
+seconds = time.monotonic() - began
+def task(t):
+    return {"owner": t.owner, "retries": t.retries, "policy": t.retry_policy is not None, "pool": t.pool,
+            "alerts": len(t.on_failure_callback or []), "downstream": sorted(t.downstream_task_ids),
+            "outlets": [a.name for a in t.outlets]}
+dags = {d.dag_id: {"tags": sorted(d.tags), "doc": d.doc_md or "", "params": sorted(d.params),
+                   "described": all(p.description for p in d.params.values() if p is not None) or
+                                all(d.params.get_param(k).description or
+                                    d.params.get_param(k).schema.get("description_md") for k in d.params),
+                   "catchup": d.catchup, "schedule": type(d.timetable).__name__,
+                   "tasks": {t.task_id: task(t) for t in d.tasks}} for d in bag.dags.values()}
+errors = {k: str(v) for k, v in bag.import_errors.items()}
+print("RESULT" + json.dumps({"dags": dags, "errors": errors, "seconds": seconds}))
+"""
+
+
+def parse(dags: Path, home: Path, pipelines: Path | None = None) -> dict[str, Any]:
+    """What Airflow makes of a folder of DAG files, in a process where heavy libraries cannot be imported."""
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "PYTHONPATH": str(PROJECT / "plugins"),
+    }
+    if pipelines is not None:
+        environment["AIRFLOW__NIGHTSHIFT__PIPELINES_DIR"] = str(pipelines)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(dags), json.dumps(HEAVY)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "RESULT" in done.stdout, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.rpartition("RESULT")[2])
+    return found
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return parse(PROJECT / "dags", tmp_path_factory.mktemp("airflow"))
+
+
+@pytest.fixture(scope="module")
+def dags(parsed: dict[str, Any]) -> dict[str, Any]:
+    return parsed["dags"]
+
+
+def test_every_file_is_read_without_a_heavy_library(parsed: dict[str, Any]) -> None:
+    assert parsed["errors"] == {}
+
+
+def test_every_pipeline_has_its_three_dags(dags: dict[str, Any]) -> None:
+    names = [path.stem for path in (PROJECT / "include" / "pipelines").glob("*.yaml")]
+    assert set(dags) == {f"{name}_{verb}" for name in names for verb in ("ingest", "retrain", "score")}
+
+
+def test_every_dag_says_what_it_is_for_and_has_a_documented_form(dags: dict[str, Any]) -> None:
+    for dag_id, dag in dags.items():
+        assert len(dag["doc"]) > 200, dag_id
+        assert dag_id.rpartition("_")[2] in dag["tags"], dag_id
+        assert "partition" in dag["params"], dag_id
+        assert dag["described"], dag_id
+        assert dag["catchup"] is False, dag_id
+
+
+def test_every_task_has_an_owner_and_retries_only_what_a_retry_can_cure(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        for task_id, task in dag["tasks"].items():
+            assert task["owner"] == "nightshift", task_id
+            assert task["retries"] > 0, task_id
+            assert task["policy"], task_id
+
+
+def test_every_task_that_can_fail_by_its_data_tells_somebody(dags: dict[str, Any]) -> None:
+    silent = {t for dag in dags.values() for t, task in dag["tasks"].items() if not task["alerts"]}
+    assert silent == {"announce"}
+
+
+def test_the_chain_of_a_night_is_closed_by_assets(dags: dict[str, Any]) -> None:
+    outlets = {
+        dag_id: [name for task in dag["tasks"].values() for name in task["outlets"]]
+        for dag_id, dag in dags.items()
+    }
+    assert outlets["flight_delays_ingest"] == ["flight_delays_clean"]
+    assert outlets["flight_delays_retrain"] == ["flight_delays_model"]
+    assert outlets["flight_delays_score"] == ["flight_delays_predictions"]
+
+
+def test_the_steps_of_a_retrain_follow_one_another(dags: dict[str, Any]) -> None:
+    tasks = dags["flight_delays_retrain"]["tasks"]
+    order = ["plan", "learn.tune", "learn.train", "learn.evaluate", "decide.register", "decide.promote"]
+    assert set(tasks) == set(order)
+    for before, after in itertools.pairwise(order):
+        assert after in tasks[before]["downstream"]
+
+
+def test_a_broken_pipeline_file_is_an_import_error_and_harms_no_other(tmp_path: Path) -> None:
+    pipelines = tmp_path / "pipelines"
+    shutil.copytree(PROJECT / "include" / "pipelines", pipelines)
+    (pipelines / "broken.yaml").write_text("pipeline: broken\nplatfrom: local\n")
+    found = parse(PROJECT / "dags", tmp_path / "airflow", pipelines)
+    assert "flight_delays_ingest" in found["dags"]
+    (file,) = found["errors"]
+    assert file.endswith("pipeline_errors.py")
+    assert "broken.yaml: platfrom: no such field; did you mean 'platform'?" in found["errors"][file]

@@ -1,0 +1,114 @@
+"""Pipeline files: the shipped ones load, and a mistake is answered with what to write instead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from nightshift.config.loader import json_schema, load_directory, load_pipeline
+from nightshift.config.settings import PROJECT, Settings
+from nightshift.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PIPELINES = PROJECT / "include" / "pipelines"
+
+
+@pytest.fixture
+def document() -> dict:
+    return yaml.safe_load((PIPELINES / "flight_delays.yaml").read_text())
+
+
+def write(folder: Path, document: dict, name: str = "flight_delays.yaml") -> Path:
+    path = folder / name
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(PIPELINES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_pipeline_file_loads(path: Path) -> None:
+    assert load_pipeline(path).pipeline == path.stem
+
+
+def test_a_typo_names_file_field_and_the_nearest_word(tmp_path: Path, document: dict) -> None:
+    document["validation"]["max_fracton"] = document["validation"].pop("max_fraction")
+    with pytest.raises(ConfigError) as error:
+        load_pipeline(write(tmp_path, document))
+    assert str(error.value) == (
+        "flight_delays.yaml: validation.max_fracton: no such field; did you mean 'max_fraction'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "words"),
+    [
+        (
+            "validation",
+            "max_fraction",
+            1.5,
+            "validation.max_fraction: Input should be less than or equal to 1",
+        ),
+        ("partitions", "end", "2012-12-31", "lies before start"),
+        ("source", "uri", "{landing}/flights", "must contain {partition}"),
+        ("training", "model", "xgboost", "'hist_gradient_boosting' or 'torch_mlp' (got 'xgboost')"),
+    ],
+    ids=["out of range", "dates swapped", "uri without partition", "unknown model"],
+)
+def test_a_wrong_value_is_named_with_its_place(
+    tmp_path: Path, document: dict, section: str, field: str, value: object, words: str
+) -> None:
+    document[section][field] = value
+    with pytest.raises(ConfigError) as error:
+        load_pipeline(write(tmp_path, document))
+    assert words in str(error.value)
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path, document: dict) -> None:
+    document["platfrom"] = document.pop("platform")
+    del document["description"]
+    with pytest.raises(ConfigError) as error:
+        load_pipeline(write(tmp_path, document))
+    assert "did you mean 'platform'?" in str(error.value)
+    assert "description: is missing" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a: [1", "is not YAML"), ("- 1", "is not a mapping")],
+    ids=["not YAML", "not a mapping"],
+)
+def test_a_file_that_is_no_pipeline_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load_pipeline(path)
+
+
+def test_one_broken_file_does_not_harm_the_others(tmp_path: Path, document: dict) -> None:
+    write(tmp_path, document)
+    (tmp_path / "broken.yaml").write_text("pipeline: broken")
+    good, bad = load_directory(tmp_path)
+    assert [pipeline.pipeline for pipeline in good] == ["flight_delays"]
+    assert list(bad) == [tmp_path / "broken.yaml"]
+
+
+def test_a_file_must_be_called_like_its_pipeline(tmp_path: Path, document: dict) -> None:
+    with pytest.raises(ConfigError, match="rename the file"):
+        load_pipeline(write(tmp_path, document, "other.yaml"))
+
+
+def test_the_schema_for_editors_refuses_what_the_loader_refuses(document: dict) -> None:
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(json_schema())
+    assert not list(validator.iter_errors({**document, "partitions": {"start": "2013-01-01"}}))
+    assert list(validator.iter_errors({**document, "platfrom": "local"}))
+
+
+def test_settings_take_their_defaults_for_what_is_absent_or_empty(tmp_path: Path) -> None:
+    settings = Settings.from_lookup({"home": str(tmp_path), "lake_uri": ""}.get)
+    assert settings.lake_uri == (tmp_path / "lake").as_uri()
+    assert settings.jobs_home == tmp_path / "jobs"

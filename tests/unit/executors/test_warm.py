@@ -1,0 +1,78 @@
+"""Imports before the fork: what is shared, what may be missing, and that the libraries work in a child."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from nightshift.executors.warm import MODULES, WarmLocalExecutor, warm_up
+
+IN_A_CHILD = """
+import json, os, sys, tempfile, time
+from nightshift.executors.warm import warm_up
+
+warmth = warm_up()
+pid = os.fork()
+if pid:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+begun = time.monotonic()
+import deltalake, duckdb, numpy, obstore, pyarrow, torch
+import great_expectations, mlflow.sklearn, nightshift.validation.gx
+imports = time.monotonic() - begun
+from sklearn.ensemble import HistGradientBoostingClassifier
+folder = tempfile.mkdtemp()
+numbers = pyarrow.table({"a": list(range(1000))})
+deltalake.write_deltalake(folder, numbers)
+values = numpy.random.default_rng(1).random((600, 600))
+model = HistGradientBoostingClassifier(max_iter=5).fit(values, values[:, 0] > 0.5)
+print(json.dumps({
+    "imports": imports,
+    "missing": warmth.missing,
+    "rows": deltalake.DeltaTable(folder).to_pyarrow_table().num_rows,
+    "objects": sum(len(chunk) for chunk in obstore.list(obstore.store.LocalStore(folder))),
+    "sum": duckdb.sql("select sum(a) from numbers").fetchone()[0],
+    "blas": bool(numpy.isfinite(values @ values).all()),
+    "torch": list((torch.ones(400, 400) @ torch.ones(400, 400)).shape),
+    "trees": len(model.predict(values)),
+}), flush=True)
+os._exit(0)
+"""
+
+
+def test_everything_is_imported_before_the_fork_and_works_in_the_child():
+    command = [sys.executable, "-c", IN_A_CHILD]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen.pop("imports") < 1.0
+    assert seen.pop("objects") >= 2
+    expected = {"missing": {}, "rows": 1000, "sum": 499500, "blas": True, "torch": [400, 400], "trees": 600}
+    assert seen == expected
+
+
+def test_a_module_that_is_missing_is_told_and_does_not_stop_the_others():
+    warmth = warm_up(["json", "no_such_module_of_ours", "csv"])
+    assert warmth.imported == ("json", "csv")
+    assert list(warmth.missing) == ["no_such_module_of_ours"]
+    assert "No module named" in warmth.missing["no_such_module_of_ours"]
+
+
+@pytest.mark.parametrize("configured", ["", "json, csv"], ids=["default", "configured"])
+def test_the_list_of_modules_comes_from_the_configuration(configured, monkeypatch):
+    from nightshift.executors.warm import _configured_modules
+
+    monkeypatch.setenv("AIRFLOW__NIGHTSHIFT__WARM_MODULES", configured)
+    assert list(_configured_modules()) == (["json", "csv"] if configured else list(MODULES))
+
+
+def test_the_executor_is_a_local_one_that_airflow_finds_by_its_path():
+    from airflow.executors.executor_loader import ExecutorLoader
+    from airflow.executors.executor_utils import ExecutorName
+
+    name = ExecutorName(module_path="nightshift.executors.warm.WarmLocalExecutor", alias=None, team_name=None)
+    found, _ = ExecutorLoader.import_executor_cls(name)
+    assert found is WarmLocalExecutor
+    assert found.is_local

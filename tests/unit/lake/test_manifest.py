@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import json
+
+from nightshift.lake.manifest import Manifest, ManifestFile
+
+FILES = [
+    ManifestFile("partition=2013-01-06/b.parquet", "2013-01-06", 3, 30),
+    ManifestFile("partition=2013-01-05/a.parquet", "2013-01-05", 2, 20),
+]
+
+
+def test_a_manifest_sums_up_its_files() -> None:
+    manifest = Manifest.of("raw", "file:///lake/raw", 7, FILES)
+    assert (manifest.rows, manifest.bytes) == (5, 50)
+    assert manifest.partitions == ("2013-01-05", "2013-01-06")
+
+
+def test_the_hash_knows_the_files_and_not_their_order_or_place() -> None:
+    here = Manifest.of("raw", "file:///lake/raw", 7, FILES)
+    there = Manifest.of("raw", "s3://bucket/raw", 9, FILES[::-1])
+    fewer = Manifest.of("raw", "file:///lake/raw", 7, FILES[:1])
+    assert here.sha256 == there.sha256 != fewer.sha256
+
+
+def test_a_manifest_survives_json() -> None:
+    manifest = Manifest.of("raw", "file:///lake/raw", 7, FILES)
+    assert Manifest.from_dict(json.loads(json.dumps(manifest.to_dict()))) == manifest
