@@ -143,8 +143,8 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
     best = tuning["best"]
     value = best.get("value")
     return [
-        f"  rows       {rows['ingested']} ingested: {rows['clean']} clean, {rows['quarantined']} quarantined; "
-        f"{rows['scored']} scored",
+        f"  rows       {rows['ingested']} ingested: {rows['clean']} clean, {rows['quarantined']} quarantined",
+        f"             {rows['scored']} scored",
         f"  tuning     {tuning['trials']} trials, best {'-' if value is None else f'{value:.4f}'}"
         f" with {_params(best.get('params', {}))}",
         f"  champion   version {champion['version']} ({report['verdict']}): {metrics}",

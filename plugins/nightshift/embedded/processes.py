@@ -85,18 +85,26 @@ class Services:
         self._pidfile(service.name).write_text(json.dumps(asdict(record)))
         return record
 
-    def wait(self, service: Service, *, poll_s: float = 0.2) -> None:
-        """Return when ``service`` is ready.
+    def wait(
+        self, *services: Service, each: Callable[[str], None] = lambda name: None, poll_s: float = 0.2
+    ) -> None:
+        """Return when all of ``services`` are ready.
 
-        :raises ServiceFailed: when it ends or is not ready in time; carries the end of its log.
+        :param each: called with a service's name when it is.
+        :raises ServiceFailed: when one ends or is not ready in time; carries the end of its log.
         """
-        deadline = time.monotonic() + service.timeout_s
-        while not service.ready():
-            if self.find(service.name) is None:
-                raise self._failure(service.name, "ended before it was ready")
-            if time.monotonic() > deadline:
-                raise self._failure(service.name, f"was not ready within {service.timeout_s:.0f} s")
-            time.sleep(poll_s)
+        begun, waiting = time.monotonic(), list(services)
+        while waiting:
+            for service in tuple(waiting):
+                if service.ready():
+                    waiting.remove(service)
+                    each(service.name)
+                elif self.find(service.name) is None:
+                    raise self._failure(service.name, "ended before it was ready")
+                elif time.monotonic() - begun > service.timeout_s:
+                    raise self._failure(service.name, f"was not ready within {service.timeout_s:.0f} s")
+            if waiting:
+                time.sleep(poll_s)
 
     def names(self) -> list[str]:
         """Services with a pidfile, running or not."""

@@ -134,9 +134,11 @@ class Stack:
         airflow = [self._component(name, begun) for name in COMPONENTS]
         for service in airflow:
             self.services.start(service)
-        for service in (mlflow, *airflow):
-            self.services.wait(service)
-            say(f"{service.name} is ready after {time.time() - begun:.0f} s")
+
+        def each(name: str) -> None:
+            say(f"{name} is ready after {time.time() - begun:.0f} s")
+
+        self.services.wait(mlflow, *airflow, each=each)
 
     def _mlflow(self) -> Service:
         folder = self.home / "mlflow"
@@ -165,6 +167,8 @@ class Stack:
         def ready() -> bool:
             if name == "scheduler" and WARM_FILE in environment and not self._warm_file.exists():
                 return False
+            if name == "api-server":  # its first answer to a worker takes seconds: not at a task's cost
+                return bool(self.health()) and _answers(f"{self.airflow_url}/execution/health", timeout_s=60)
             return _is_healthy(self.health(), name.replace("-", "_"), begun)
 
         environment = self.environment()
@@ -229,15 +233,13 @@ def _fingerprint(folder: Path) -> str:
 
 def _is_healthy(health: Mapping[str, Any], component: str, since: float) -> bool:
     """Whether a component has reported itself alive after ``since`` (seconds of the epoch)."""
-    if component == "api_server":
-        return bool(health)
     heartbeat = health.get(component, {}).get(f"latest_{component}_heartbeat")
     return heartbeat is not None and datetime.fromisoformat(heartbeat).timestamp() >= since
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, timeout_s: float = 2) -> bool:
     try:
-        with urlopen(url, timeout=2) as response:
+        with urlopen(url, timeout=timeout_s) as response:
             return bool(response.status == 200)
     except (URLError, OSError):
         return False

@@ -40,6 +40,9 @@ _CLIENT_OPTIONS = frozenset({"allow_http", "allow_invalid_certificates", "connec
 _RETRIES: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
 
 
+_REQUEST_TIMEOUT = "120s"  # object_store's own 30 s end a part of a file on a slow line
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """A folder on ``file://``, ``s3://`` or ``abfs://``, and how to sign in there.
@@ -135,7 +138,7 @@ class StoredObject:
 def _split_options(options: Mapping[str, str]) -> tuple[Any, Any]:
     """The store's own options and those of its HTTP client, both of obstore's closed TypedDicts."""
     config: dict[str, Any] = {}
-    client: dict[str, Any] = {}
+    client: dict[str, Any] = {"timeout": _REQUEST_TIMEOUT}
     for name, value in options.items():
         bare = name.lower().removeprefix("aws_").removeprefix("azure_")
         if bare in _CLIENT_OPTIONS:

@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -49,7 +50,7 @@ def _batches(
         for columns in read(file, config):
             rows = len(columns[0])
             if row_id:
-                columns.append(pa.array(range(seen, seen + rows), pa.int64()))
+                columns.append(pa.array(np.arange(seen, seen + rows, dtype=np.int64)))
             seen += rows
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
 

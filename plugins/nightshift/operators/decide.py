@@ -118,11 +118,17 @@ class PromoteOperator(PipelineOperator):
         asked = context["params"].get("promote") or self.pipeline.gate.promote
         if asked == "never":
             return make("hold", ("promotion was switched off for this run",))
+        compared = self.evaluated["champion_version"]
+        if compared != (before.version if before else ""):
+            now = before.version if before else "none"
+            return make(
+                "hold", (f"the champion is {now}, compared was {compared or 'none'}: clear evaluate",)
+            )
         measured = self.evaluated["models"]
         return decide(
             self.pipeline.gate,
             measured["challenger"]["metrics"],
-            measured["champion"]["metrics"] if before and "champion" in measured else None,
+            measured["champion"]["metrics"] if before else None,
             challenger.partition,
             before.partition if before else None,
         )

@@ -48,11 +48,12 @@ class JobOperator(PipelineOperator):
         super().__init__(**kwargs)
         self.deferrable = deferrable
         self.poll_s = poll_s
+        self.facts: dict[str, str | int] = {}
         self._job: JobRef | None = None
 
     @abstractmethod
     def build_spec(self, context: Context) -> JobSpec:
-        """What to run."""
+        """What to run; may put into ``self.facts`` what :meth:`finish` needs to know of it."""
 
     @abstractmethod
     def finish(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:
@@ -65,11 +66,12 @@ class JobOperator(PipelineOperator):
         """
         spec = self.build_spec(context)
         platform = self.platform()
+        self.facts["fingerprint"] = spec.fingerprint
         ref = self._get_or_create(context, platform, spec)
         deadline = time.time() + spec.max_runtime_s + _DEADLINE_SLACK_S
         status = platform.status(ref)
         if self.deferrable and not (status and status.state.is_terminal):
-            trigger = JobTrigger(job=ref.to_dict(), deadline=deadline, poll_s=self.poll_s)
+            trigger = JobTrigger(ref.to_dict(), self.facts, deadline, self.poll_s)
             self.defer(trigger=trigger, method_name="execute_complete")
         timed_out = self._wait(platform, ref, deadline)
         return self._conclude(context, platform, ref, timed_out=timed_out)
@@ -77,6 +79,7 @@ class JobOperator(PipelineOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on where the trigger stopped waiting."""
         ref = self._job = JobRef(**event["job"])
+        self.facts = event["facts"]
         return self._conclude(context, self.platform(), ref, timed_out=event["timed_out"])
 
     def on_kill(self) -> None:
@@ -154,10 +157,9 @@ class JobOperator(PipelineOperator):
         if error is not None:
             raise error
         result = platform.result(ref)
-        store: Any = context["task_state_store"]
         return {
             "job": ref.name,
-            "fingerprint": store.get(_STORE_KEY)["fingerprint"],
+            **self.facts,
             "output_uri": result.output_uri,
             "seconds": round(result.seconds, 3),
             **self.finish(context, ref, result),

@@ -174,6 +174,7 @@ class EvaluateOperator(NightJobOperator):
 
         models = Models(self.settings.mlflow_tracking_uri)
         champion = models.champion(self.pipeline.pipeline)
+        self.facts["champion_version"] = champion.version if champion else ""
         if champion is None:
             self.log.info("There is no champion yet")
             return ()
@@ -184,7 +185,8 @@ class EvaluateOperator(NightJobOperator):
 
     def finish(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:
         """
-        :returns: ``{rows, models: {challenger: {metrics}, champion: {metrics}}}``.
+        :returns: ``{rows, models: {challenger: {metrics}, champion: {metrics}}}``; the fact
+            ``champion_version`` says who the champion was, empty when there was none.
         """
         text = (local_output(result.output_uri) / "evaluation.json").read_text()
         evaluation = json.loads(text)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchScoreOperator", "PublishOperator"]
 
-_STAMP_KEY = "nightshift_model"
-
 
 class BatchScoreOperator(NightJobOperator):
     """Scores the clean rows of one partition with the champion, or with the version that was asked for."""
@@ -43,12 +41,11 @@ class BatchScoreOperator(NightJobOperator):
         version = self._version(context, models)
         self.plan = self._pin(context)
         # The champion may change while the job runs: what it scored with is what it was given here.
-        stamp: Any = {
+        self.facts |= {
             "model_name": version.name,
             "model_version": version.version,
             "clean_version": self.plan["versions"]["clean"],
         }
-        context["task_state_store"].set(_STAMP_KEY, stamp)
         folder = models.download(version, self.settings.home / "models")
         identity = f"{version.name}@{version.version}"
         return self.spec_of(
@@ -79,11 +76,10 @@ class BatchScoreOperator(NightJobOperator):
 
     def finish(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:
         """
-        :returns: ``{rows_in, rows_out, model_name, model_version, clean_version}``.
+        :returns: ``{rows_in, rows_out}``; ``model_name``, ``model_version`` and ``clean_version`` are facts.
         """
-        counts = json.loads((local_output(result.output_uri) / "counts.json").read_text())
-        stamp: Any = context["task_state_store"].get(_STAMP_KEY)
-        return {**counts, **stamp}
+        counts: dict[str, Any] = json.loads((local_output(result.output_uri) / "counts.json").read_text())
+        return counts
 
 
 class PublishOperator(PipelineOperator):

@@ -24,14 +24,23 @@ class JobTrigger(BaseTrigger):
     """Fire once, when the job ends or its deadline passes.
 
     :param job: ``JobRef.to_dict()``.
+    :param facts: handed back in the event, for the operator that wakes up with nothing else.
     :param deadline: seconds since the epoch; absolute, because a restart builds the trigger anew.
     :param poll_s: seconds between two looks.
     :param log_position: where the job's log was read to already.
     """
 
-    def __init__(self, job: dict[str, str], deadline: float, poll_s: float, log_position: int = 0) -> None:
+    def __init__(
+        self,
+        job: dict[str, str],
+        facts: dict[str, str | int],
+        deadline: float,
+        poll_s: float,
+        log_position: int = 0,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is untyped
         self.job = job
+        self.facts = facts
         self.deadline = deadline
         self.poll_s = poll_s
         self.log_position = log_position
@@ -40,6 +49,7 @@ class JobTrigger(BaseTrigger):
         """What another triggerer needs to go on."""
         return f"{type(self).__module__}.{type(self).__qualname__}", {
             "job": self.job,
+            "facts": self.facts,
             "deadline": self.deadline,
             "poll_s": self.poll_s,
             "log_position": self.log_position,
@@ -67,7 +77,7 @@ class JobTrigger(BaseTrigger):
         await self._platform().stop_async(ref)
 
     def _event(self, *, timed_out: bool) -> TriggerEvent:
-        return TriggerEvent({"job": self.job, "timed_out": timed_out})
+        return TriggerEvent({"job": self.job, "facts": self.facts, "timed_out": timed_out})
 
     def _tell(self, ref: JobRef, status: JobStatus | None, last: str) -> str:
         state = str(status.state) if status else "gone"

@@ -9,9 +9,9 @@ import pytest
 from cryptography.fernet import Fernet
 
 from nightshift.config.settings import Settings
-from nightshift.embedded.ports import Ports
+from nightshift.embedded.ports import Ports, free_port
 from nightshift.embedded.secrets import secret
-from nightshift.embedded.stack import Stack, _is_healthy
+from nightshift.embedded.stack import Stack, _fingerprint, _is_healthy
 
 
 @pytest.fixture
@@ -87,7 +87,8 @@ def test_first_callers_at_the_same_time_get_the_same_secret(tmp_path):
     assert len(set(found)) == 1
 
 
-def test_a_stack_that_never_ran_is_not_running_and_stops_without_a_word(stack):
+def test_a_stack_that_never_ran_is_not_running_and_stops_without_a_word(tmp_path):
+    stack = Stack(Settings.from_lookup({"home": str(tmp_path / "var")}.get), Ports(free_port(), free_port()))
     assert Stack.running(stack.settings) is None
     assert stack.stop() == 0
     assert stack.health() == {}
@@ -106,3 +107,11 @@ def test_a_stack_that_never_ran_is_not_running_and_stops_without_a_word(stack):
 def test_a_component_is_ready_when_it_has_reported_since_the_start(health, healthy):
     second_of_january = 1767312000.0
     assert _is_healthy(health, "scheduler", second_of_january) is healthy
+
+
+def test_changed_code_is_noticed(tmp_path):
+    (tmp_path / "a.py").write_text("one = 1")
+    first = _fingerprint(tmp_path)
+    assert _fingerprint(tmp_path) == first
+    (tmp_path / "a.py").write_text("one = 11")
+    assert _fingerprint(tmp_path) != first

@@ -12,7 +12,6 @@ from jobs import models
 from jobs.contract import BadInput
 from jobs.metrics import compute
 from jobs.models import hist_gradient_boosting
-from jobs.models.hist_gradient_boosting import HistGradientBoosting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jobs.models import Report
+    from jobs.models.hist_gradient_boosting import HistGradientBoosting
     from tests.unit.jobs.conftest import Splits
 
 

@@ -22,8 +22,6 @@ from jobs.models import torch_mlp
 from tests.fakes.job_inputs import job_json, write_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jobs.models import Report
     from jobs.models.torch_mlp import TorchMlp
     from tests.fakes.job_inputs import JobInputs
@@ -146,8 +144,8 @@ class TestAsAJob:
     """Real processes: one that is killed, and two that train together."""
 
     @pytest.fixture
-    def command(self, job_inputs: JobInputs, tmp_path: Path) -> Iterator[list[str]]:
-        options = OPTIONS | {"max_epochs": 60, "patience": 60}
+    def command(self, job_inputs: JobInputs, tmp_path: Path) -> list[str]:
+        options = OPTIONS | {"max_epochs": 20, "patience": 20}
         spec = write_job(tmp_path, job_json(model="torch_mlp", hyperparameters=options))
         places = {
             "spec": spec,
@@ -155,7 +153,11 @@ class TestAsAJob:
             "output": tmp_path / "out",
             "checkpoints": tmp_path / "c",
         }
-        yield ["jobs", "train", *(word for name, path in places.items() for word in (f"--{name}", str(path)))]
+        return [
+            "jobs",
+            "train",
+            *(word for name, path in places.items() for word in (f"--{name}", str(path))),
+        ]
 
     def test_a_job_killed_halfway_goes_on_and_ends_the_same(
         self, command: list[str], splits: Splits, tmp_path: Path
@@ -172,7 +174,7 @@ class TestAsAJob:
             [sys.executable, "-m", *command], capture_output=True, text=True, env=env, check=True
         )
         assert "resumed after epoch " in again.stdout
-        never_killed = fit(splits, None, max_epochs=60, patience=60)
+        never_killed = fit(splits, None, max_epochs=20, patience=20)
         written = pq.ParquetFile(tmp_path / "out" / "holdout_predictions.parquet").read().to_pandas()
         expected = never_killed.predict_proba(splits.holdout)
         np.testing.assert_array_equal(written["prediction"].to_numpy(), expected)
@@ -180,14 +182,9 @@ class TestAsAJob:
     def test_two_processes_learn_what_one_learns(
         self, command: list[str], splits: Splits, tmp_path: Path
     ) -> None:
-        one = {"max_epochs": 3, "dropout": 0.0}  # each process would drop other units
+        one = {"max_epochs": 2, "dropout": 0.0}  # each process would drop other units
         write_job(tmp_path, job_json(model="torch_mlp", hyperparameters=OPTIONS | one))
-        launcher = [
-            "torch.distributed.run",
-            "--nproc-per-node=2",
-            "--master-addr=127.0.0.1",
-            "--master-port=0",
-        ]
+        launcher = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2"]
         env = os.environ | {"PYTHONPATH": str(INCLUDE), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
         done = subprocess.run(
             [sys.executable, "-m", *launcher, "-m", *command],

@@ -35,9 +35,14 @@ SUMMARY = {
 
 def _failed(**changes: object) -> Failed:
     values: dict[str, object] = {
-        "pipeline": "flight_delays", "dag_id": "flight_delays_ingest", "run_id": "manual__2013-01-21T00:00:00+00:00",
-        "task_id": "validate", "partition": "2013-01-21", "error": "ValidationFailed: blocked", "summary": SUMMARY,
-    }  # fmt: skip
+        "pipeline": "flight_delays",
+        "dag_id": "flight_delays_ingest",
+        "run_id": "manual__2013-01-21T00:00:00+00:00",
+        "task_id": "validate",
+        "partition": "2013-01-21",
+        "error": "ValidationFailed: blocked",
+        "summary": SUMMARY,
+    }
     return Failed(**{**values, **changes})  # type: ignore[arg-type]  # a table of fields
 
 
