@@ -232,7 +232,7 @@ class IngestContract:
         assert lake.table("planes").read(None).num_rows == 10
 
     def test_large_objects_come_in_parts_and_in_order(self, place: Location, tmp_path: Path) -> None:
-        content = random.Random(1).randbytes(20_000_001)
+        content = random.Random(1).randbytes(40_000_001)
         write_object(place, "big.bin", content)
         write_object(place, "small.bin", b"x")
         staged = fetch(place, list_objects(place), tmp_path)

@@ -58,6 +58,8 @@ DEFAULTS: Mapping[str, Any] = {
 }
 _COMPILE_FROM_SAMPLES = 50_000_000
 _PREDICT_ROWS = 65_536
+_ONE_THREAD_BELOW = 1_000_000
+"""Values in a batch of one layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +106,21 @@ def fit(
         raise BadInput(f"{target!r} is the same in all {len(train)} training rows: nothing to learn")
     options = dict(DEFAULTS) | dict(hyperparameters)
     encoder = Encoder.of(train, feature_columns(train, target))
-    with join() as place, _steady(seed, place):
+    with join() as place, _steady(seed, place, options):
         rows = [_Rows.of(frame, encoder, target, place.device) for frame in (train, validation)]
         trainer = _Trainer(encoder, rows[0], rows[1], options, seed, place)
         trainer.run(checkpoints, report, metric)
-        return TorchMlp(trainer.network.cpu().eval(), encoder, options)
+        return TorchMlp(trainer.network.eval(), encoder, options)
 
 
 @contextlib.contextmanager
-def _steady(seed: int, place: Place) -> Iterator[None]:
-    """Seeded, and on a processor on one thread: batches are small, and waiting threads cost more."""
+def _steady(seed: int, place: Place, options: Mapping[str, Any]) -> Iterator[None]:
+    """Seeded, and with small batches on one thread: threads that wait for each other cost more."""
     threads = torch.get_num_threads()
+    small = int(options["batch_size"]) * int(options["width"]) < _ONE_THREAD_BELOW
     with torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        torch.set_num_threads(1)
+        torch.set_num_threads(1 if small else threads)
         try:
             yield
         finally:
@@ -325,7 +328,9 @@ class TorchMlp:
 
     def _write(self, folder: Path) -> dict[str, Path]:
         weights, encoder = folder / "weights.npz", folder / "encoder.json"
-        np.savez(weights, **{name: tensor.numpy() for name, tensor in self.network.state_dict().items()})
+        np.savez(
+            weights, **{name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
+        )
         document = {"encoder": self.encoder.to_dict(), "options": dict(self.options)}
         encoder.write_text(json.dumps(document), encoding="utf-8")
         return {"weights": weights, "encoder": encoder}

@@ -96,7 +96,6 @@ class ValidationConfig(_Section):
     duckdb_above_rows: int = Field(
         200_000, ge=0, description="Above this many rows GX runs on DuckDB, not on pandas."
     )
-    data_docs: bool = Field(False, description="Also build Great Expectations' Data Docs.")
 
 
 class FeaturesConfig(_Section):

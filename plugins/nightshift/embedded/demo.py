@@ -95,7 +95,7 @@ class Demo:
             return follow(api, self.pipeline.pipeline, self.partition, step.say, timeout_s=timeout_s)
 
     def _report(self, api: AirflowApi, stack: Stack, night: Night) -> dict[str, Any]:
-        """What the issue of record calls ``var/demo.json``."""
+        """The content of ``demo.json``."""
         validated = result(api, night, "validate", dag="ingest")
         tuned = result(api, night, "tune", dag="retrain")
         promoted = result(api, night, "promote", dag="retrain")

@@ -189,7 +189,9 @@ def _end(living: Callable[[], set[psutil.Process]], grace_s: float) -> int:
         met |= group
         for process in group:
             _signal(process, number)
-        psutil.wait_procs(group, timeout=patience_s)
+        deadline = time.monotonic() + patience_s
+        while living() and time.monotonic() < deadline:
+            psutil.wait_procs(group, timeout=0.1)  # reaps what is ours; an orphan may stay a zombie for good
         if not living():
             break
     return len(met)

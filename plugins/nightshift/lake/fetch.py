@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["StagedFile", "fetch"]
 
-PART_BYTES = 8 * 1024 * 1024
-WORKERS = 4
+PART_BYTES = 16 * 1024 * 1024
+WORKERS = 3
 # Parts in flight or waiting to be written: with PART_BYTES the bound on memory, whatever the objects' size.
 _WINDOW = WORKERS + 2
 

@@ -63,7 +63,11 @@ def retry_policy() -> ExceptionRetryPolicy:
             RetryRule(exception=list(curable), action=RetryAction.RETRY, reason="may pass by itself"),
             RetryRule(exception=NightshiftError, action=RetryAction.FAIL, reason="a retry would not help"),
             RetryRule(
-                exception=["builtins.OSError", "airflow.sdk.exceptions.AirflowRuntimeError"],
+                exception=[
+                    "builtins.ConnectionError",
+                    "builtins.TimeoutError",
+                    "airflow.sdk.exceptions.AirflowRuntimeError",
+                ],
                 action=RetryAction.RETRY,
                 reason="a server or the network may be back soon",
             ),

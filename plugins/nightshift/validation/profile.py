@@ -48,7 +48,7 @@ def draw(
     nulls = _nulls(batch)
     past = _past(lake, recent, sorted({*columns, *nulls} & set(batch.columns)))
     now = _sample(batch, columns)
-    usual = f"line and ticks: the {len(recent)} partitions before" if recent else "no partitions before"
+    usual = f"marked: the {len(recent)} before" if recent else "none before"
     figures = [
         Picture("Rows", "this partition and those before", pictures.row_counts(recent, partition, batch.rows))
     ]

@@ -59,6 +59,7 @@ def test_an_error_is_retried_exactly_when_its_class_says_so(name: str) -> None:
     [
         (ConnectionRefusedError(), RetryAction.RETRY),
         (TimeoutError(), RetryAction.RETRY),
+        (FileNotFoundError("x"), RetryAction.FAIL),
         (KeyError("x"), RetryAction.FAIL),
         (ValueError("x"), RetryAction.FAIL),
     ],
