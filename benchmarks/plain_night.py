@@ -1,7 +1,7 @@
 """The night's steps called one after the other in one plain Python process: the yardstick for Airflow.
 
-``python -m benchmarks.plain_night HOME PARTITION MLFLOW_URI`` works on the landing zone and lake below ``HOME``
-and prints one JSON line with the seconds of the imports and of every step. Nothing of Airflow is imported.
+``python -m benchmarks.plain_night HOME PARTITION MLFLOW_URI`` works on the landing zone and lake below
+``HOME`` and prints one JSON line with the seconds of the imports and of every step, without Airflow.
 """
 
 from __future__ import annotations

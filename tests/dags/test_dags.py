@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
-import operator
 import os
 import shutil
 import subprocess

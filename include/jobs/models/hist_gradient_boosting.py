@@ -43,7 +43,7 @@ _PATIENCE = 2
 _ONE_THREAD_BELOW = 5_000_000
 """Values (rows x features) below which one thread grows trees as fast as two, and far faster than two
 that wait for each other on a busy machine."""
-_PREDICT_ONE_THREAD_BELOW = 1_000_000
+_PREDICT_ONE_THREAD_BELOW = 3_000_000
 _FILE = "model.skops"
 _TRUSTED = (
     "functools.partial",

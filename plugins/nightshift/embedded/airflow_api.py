@@ -94,16 +94,16 @@ class AirflowApi:
 
     def unpause(self, dag_id: str) -> None:
         """Let the scheduler run the DAG."""
-        self._call("PATCH", f"dags/{dag_id}", json={"is_paused": False})
+        self.call("PATCH", f"dags/{dag_id}", json={"is_paused": False})
 
     def trigger(self, dag_id: str, partition: str) -> Run:
         """Start a run for one partition."""
         body = {"logical_date": None, "partition_key": partition, "conf": {"partition": partition}}
-        return _run(self._call("POST", f"dags/{dag_id}/dagRuns", json=body).json())
+        return _run(self.call("POST", f"dags/{dag_id}/dagRuns", json=body).json())
 
     def run(self, dag_id: str, run_id: str) -> Run:
         """The run as it is now."""
-        return _run(self._call("GET", f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}").json())
+        return _run(self.call("GET", f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}").json())
 
     def runs(self, dag_id: str, partition: str, since: datetime) -> list[Run]:
         """Runs for ``partition`` that were queued at or after ``since``, oldest first."""
@@ -112,13 +112,13 @@ class AirflowApi:
             "run_after_gte": since.isoformat(),
             "order_by": "run_after",
         }
-        found = self._call("GET", f"dags/{dag_id}/dagRuns", params=query).json()
+        found = self.call("GET", f"dags/{dag_id}/dagRuns", params=query).json()
         return [run for one in found["dag_runs"] if (run := _run(one)).partition == partition]
 
     def tasks(self, run: Run) -> list[Task]:
         """All task instances of a run."""
         path = f"dags/{run.dag_id}/dagRuns/{quote(run.run_id, safe='')}/taskInstances"
-        found = self._call("GET", path, params={"limit": 100}).json()
+        found = self.call("GET", path, params={"limit": 100}).json()
         return [self._task(one) for one in found["task_instances"]]
 
     def returned(self, task: Task) -> Any:
@@ -150,11 +150,11 @@ class AirflowApi:
         return Task(*fields, None if seconds is None else round(seconds, 2), page)
 
     def _get(self, path: str, *, missing_ok: bool = False, params: Any = None) -> Any:
-        response = self._call("GET", path, params=params, missing_ok=missing_ok)
+        response = self.call("GET", path, params=params, missing_ok=missing_ok)
         return None if response.status_code == httpx.codes.NOT_FOUND else response.json()
 
-    def _call(self, method: str, path: str, *, missing_ok: bool = False, **request: Any) -> httpx.Response:
-        """One call; tried again while the server is too busy to answer a question (never for a POST)."""
+    def call(self, method: str, path: str, *, missing_ok: bool = False, **request: Any) -> httpx.Response:
+        """One call of ``/api/v2/<path>``; tried again while the server is too busy to answer a question (never for a POST)."""
         tries = 1 if method == "POST" else 4
         for attempt in range(tries):
             try:

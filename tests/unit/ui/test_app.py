@@ -1,0 +1,72 @@
+"""The report page: for those who may read it, of what exists, and without a script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from airflow.api_fastapi.core_api.security import get_user
+from fastapi.testclient import TestClient
+
+from nightshift.config.settings import PROJECT, Settings
+from nightshift.ui import app as app_module
+
+
+@pytest.fixture
+def allowed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """DAGs that the user may read."""
+    dags = ["flight_delays_ingest"]
+
+    def may(*, method: str, access_entity: object, details: object, user: object) -> bool:
+        return getattr(details, "id", None) in dags
+
+    manager = SimpleNamespace(is_authorized_dag=may)
+    monkeypatch.setattr(app_module, "get_auth_manager", lambda: manager)
+    return dags
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: list[str]) -> TestClient:
+    options = {"home": str(tmp_path), "pipelines_dir": str(PROJECT / "include" / "pipelines")}
+    monkeypatch.setattr(app_module, "current_settings", lambda: Settings.from_lookup(options.get))
+    monkeypatch.setitem(app_module.app.dependency_overrides, get_user, lambda: SimpleNamespace(name="u"))
+    reports = tmp_path / "lake" / "flight_delays" / "reports"
+    reports.mkdir(parents=True)
+    (reports / "2013-01-05.html").write_text("<h1>2013-01-05</h1>")
+    return TestClient(app_module.app)
+
+
+def test_the_report_is_shown_with_no_right_to_run_scripts(client: TestClient) -> None:
+    page = client.get("/reports/flight_delays/2013-01-05")
+    assert (page.status_code, page.text) == (200, "<h1>2013-01-05</h1>")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+def test_somebody_who_may_not_read_the_dag_may_not_read_its_report(
+    client: TestClient, allowed: list[str]
+) -> None:
+    allowed.clear()
+    assert client.get("/reports/flight_delays/2013-01-05").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("flight_delays/2013-01-06", 404),
+        ("flight_delays/2014-01-06", 404),
+        ("flight_delays/..%2f..%2fsecrets", 404),
+        ("Flight-Delays/2013-01-05", 422),
+        ("flight_delays/<script>", 422),
+    ],
+    ids=["no report", "no partition", "a path", "no pipeline name", "hostile"],
+)
+def test_what_is_not_there_is_a_plain_error(client: TestClient, path: str, status: int) -> None:
+    page = client.get(f"/reports/{path}")
+    assert page.status_code == status
+    assert "<script>" not in page.text or page.headers["Content-Type"] == "application/json"
+
+
+def test_an_anonymous_visitor_is_turned_away(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    del app_module.app.dependency_overrides[get_user]
+    assert client.get("/reports/flight_delays/2013-01-05").status_code == 401
