@@ -213,6 +213,7 @@ def _scan(folder: Path, scratch: Path) -> Callable[[], list[Any]]:
     files, _ = _files(folder)
     key = ("year", "month", "day", "carrier", "flight", "origin", "dest", "sched_dep_time")
     hop = c("dest").is_in(AIRPORTS)
+    diverted = c("arr_time").is_not_null() & c("arr_delay").is_null()
     distance = ~c("distance").is_between(50, 5100)
     by_row = {
         "no_schedule": c("sched_dep_time").is_null(),
@@ -233,6 +234,7 @@ def _scan(folder: Path, scratch: Path) -> Callable[[], list[Any]]:
         "slow": c("distance") <= c("air_time"),
         "label": c("dep_time").is_null() & c("arr_delay").is_not_null(),
         "in_air": c("arr_delay").is_not_null() & c("air_time").is_null(),
+        "diverted": diverted,
         "cancelled": c("dep_time").is_null(),
         "no_tail": c("tailnum").is_null(),
         "tail": ~c("tailnum").str.contains("^N[1-9][0-9A-Z]{1,4}$"),
@@ -246,7 +248,7 @@ def _scan(folder: Path, scratch: Path) -> Callable[[], list[Any]]:
         *(c("dep_delay").quantile(q, interpolation="nearest").alias(f"q{q}") for q in (0.5, 0.9)),
         c("dest").n_unique().alias("served"),
         (pl.len() - pl.struct(key).hash().n_unique()).alias("unique"),
-        (hop | distance).sum().alias("failing"),
+        (hop | distance | diverted).sum().alias("failing"),
     ]
     sums = [each.sum().alias(name) for name, each in by_row.items() if each is not None]
 

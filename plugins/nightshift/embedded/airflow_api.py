@@ -154,7 +154,7 @@ class AirflowApi:
         return None if response.status_code == httpx.codes.NOT_FOUND else response.json()
 
     def call(self, method: str, path: str, *, missing_ok: bool = False, **request: Any) -> httpx.Response:
-        """One call of ``/api/v2/<path>``; tried again while the server is too busy to answer a question (never for a POST)."""
+        """One call of ``/api/v2/<path>``; repeated while the server is too busy, except for a POST."""
         tries = 1 if method == "POST" else 4
         for attempt in range(tries):
             try:

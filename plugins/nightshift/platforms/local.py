@@ -100,12 +100,13 @@ class LocalPlatform(Platform):
         folder = self._folder(ref.name)
         if not folder.path.exists():
             return None
-        alive = folder.is_alive()  # asked before the status is read: a runner writes, then dies
         status = folder.status()
         if status is None:
-            return self._pending(folder, alive=alive)
+            return self._pending(folder)
+        if not JobState(status["state"]).is_terminal and not folder.is_alive():
+            status = folder.status() or status  # a runner says its last word, then it dies
         state = JobState(status["state"])
-        if not state.is_terminal and not alive:
+        if not state.is_terminal and not folder.is_alive():
             self._sweep(status)
             return JobStatus(JobState.FAILED, Failure.LOST, "its runner died, or the host restarted")
         seconds = status.get("seconds") or time.time() - status["started_at"]
@@ -115,9 +116,9 @@ class LocalPlatform(Platform):
         return JobStatus(state, failure, status.get("reason", ""), seconds)
 
     @staticmethod
-    def _pending(folder: JobFolder, *, alive: bool) -> JobStatus:
+    def _pending(folder: JobFolder) -> JobStatus:
         waited = time.time() - folder.spec()["submitted_at"]
-        if not alive and waited > _START_PATIENCE_S:
+        if waited > _START_PATIENCE_S and not folder.is_alive():
             return JobStatus(JobState.FAILED, Failure.LOST, "it was written down, but never started")
         return JobStatus(JobState.PENDING)
 

@@ -48,8 +48,8 @@ class Tracking:
     ) -> str:
         """The id of the run of job ``job_name``, made when there is none.
 
-        MLflow has no uniqueness to lean on: of runs that several writers made at once, all take the oldest
-        and each takes its own younger one away.
+        MLflow has no uniqueness to lean on: of runs that several writers made at once, all take the oldest,
+        and whoever sees a younger one without results takes it away, at the latest the next caller.
 
         :raises RegistryError: when MLflow cannot be reached or refuses.
         """
@@ -58,13 +58,16 @@ class Tracking:
             experiment_id = self._experiment(experiment)
             found = self._runs_of(experiment_id, job_name)
             if found:
-                return str(found[0].info.run_id)
+                return self._keep_oldest(found)
             labels = {**tags, JOB: job_name, "mlflow.source.name": job_name, "mlflow.source.type": "JOB"}
-            mine = str(client.create_run(experiment_id, tags=labels, run_name=run_name).info.run_id)
-            winner = str(self._runs_of(experiment_id, job_name)[0].info.run_id)
-            if winner != mine:
-                client.delete_run(mine)
-            return winner
+            client.create_run(experiment_id, tags=labels, run_name=run_name)
+            return self._keep_oldest(self._runs_of(experiment_id, job_name))
+
+    def _keep_oldest(self, runs: list[Run]) -> str:
+        for younger in runs[1:]:
+            if LOGGED not in younger.data.tags:
+                self._client.delete_run(younger.info.run_id)
+        return str(runs[0].info.run_id)
 
     def _experiment(self, name: str) -> str:
         client = self._client

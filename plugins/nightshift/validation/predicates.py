@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nightshift.validation.suite import Check
 
-__all__ = ["ALL", "NONE", "RowTest", "compile_condition", "compile_row", "literal", "quote"]
+__all__ = ["ALL", "NONE", "RowTest", "compile_condition", "compile_row", "condition_text", "literal", "quote"]
 
 ALL, NONE = "TRUE", "FALSE"
 
@@ -88,6 +88,14 @@ def compile_condition(condition: Any) -> str:
         parts = (f"({compile_condition(each)})" for each in condition["conditions"])
         return f" {kind.upper()} ".join(parts)
     raise _Unknown
+
+
+def condition_text(condition: Any) -> str:
+    """A row condition for people: SQL without the quotes, or as it is written."""
+    try:
+        return compile_condition(condition).replace('"', "")
+    except _Unknown:
+        return str(condition)
 
 
 def _comparison(condition: Mapping[str, Any]) -> str:

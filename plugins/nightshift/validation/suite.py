@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nightshift.errors import ConfigError
+from nightshift.validation.predicates import condition_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,12 +45,11 @@ class Check:
     @property
     def label(self) -> str:
         """A short name that is the reason on a quarantined row."""
-        rest = {
-            key: value
-            for key, value in self.kwargs.items()
-            if key not in (*_COLUMN_KEYS, "mostly", "ignore_row_if")
-        }
-        inside = ", ".join((*self.columns, *(f"{key}={_brief(value)}" for key, value in rest.items())))
+        hidden = (*_COLUMN_KEYS, "mostly", "ignore_row_if", "row_condition")
+        rest = [f"{key}={_brief(value)}" for key, value in self.kwargs.items() if key not in hidden]
+        if self.kwargs.get("row_condition") is not None:
+            rest.append(f"where {condition_text(self.kwargs['row_condition'])}")
+        inside = ", ".join((*self.columns, *rest))
         text = f"{self.type}({inside})"
         return text if len(text) <= _LABEL_LENGTH else text[: _LABEL_LENGTH - 1] + "…"
 

@@ -111,8 +111,8 @@ def test_ingest_goes_on_after_a_bad_day_and_leaves_unchanged_days_alone(home, ca
 
     assert main(["ingest", "flight_delays", *DAYS]) == 1
     first = capsys.readouterr().out.splitlines()
-    assert [line.split()[2] for line in first[:3]] == ["passed", "failed", "passed"]
-    assert first[3].startswith("2 of 3 days are good: 1,756 rows clean, 0 quarantined")
+    assert [line.split()[2] for line in first[:3]] == ["warned", "failed", "passed"]
+    assert first[3].startswith("2 of 3 days are good: 1,746 rows clean, 10 quarantined")
     assert "2013-01-02 failed: PartitionCorrupt" in first[4]
 
     shutil.rmtree(home / "landing" / "flights" / "dt=2013-01-02")

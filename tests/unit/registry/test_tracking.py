@@ -47,11 +47,11 @@ def test_writers_at_the_same_time_end_with_one_run(
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(find, range(6)))
+    winner = find(0)
     experiment = client.get_experiment_by_name(unique)
     assert experiment is not None
     live = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ACTIVE_ONLY)
-    assert len(live) == 1
-    assert find(0) == live[0].info.run_id
+    assert [run.info.run_id for run in live] == [winner]
 
 
 def test_a_training_output_is_stored_whole(

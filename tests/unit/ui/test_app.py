@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 from airflow.api_fastapi.core_api.security import get_user
@@ -11,6 +11,9 @@ from fastapi.testclient import TestClient
 
 from nightshift.config.settings import PROJECT, Settings
 from nightshift.ui import app as app_module
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

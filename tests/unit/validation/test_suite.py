@@ -29,6 +29,13 @@ def test_the_shipped_suite_has_expectations_of_every_kind_and_severity() -> None
     assert len({check.label for check in checks}) == len(checks)
 
 
+def test_a_label_names_columns_arguments_and_condition() -> None:
+    condition = {"type": "nullity", "column": {"name": "dep_time"}, "is_null": True}
+    kwargs = {"column": "arr_delay", "mostly": 0.9, "row_condition": condition}
+    (check,) = _suite(type="expect_column_values_to_be_null", kwargs=kwargs).checks(PARAMETERS)
+    assert check.label == "expect_column_values_to_be_null(arr_delay, where dep_time IS NULL)"
+
+
 def test_parameters_are_filled_in_wherever_they_stand() -> None:
     suite = _suite(
         type="expect_column_values_to_be_in_set",
