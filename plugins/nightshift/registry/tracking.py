@@ -28,6 +28,9 @@ _METRICS_AT_ONCE = 1000
 _PARAMS_AT_ONCE = 100
 _DIGEST_CHARS = 36
 
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Without it MLflow's UI opens the experiment as one of language models."""
+
 
 class Tracking:
     """The runs of the MLflow server at ``uri``.
@@ -73,7 +76,7 @@ class Tracking:
         client = self._client
         if (found := client.get_experiment_by_name(name)) is None:
             with but_not_if_there():
-                client.create_experiment(name)
+                client.create_experiment(name, tags=_KIND)
             found = client.get_experiment_by_name(name)
         if found is None or found.lifecycle_stage != "active":
             raise RegistryError(
