@@ -24,16 +24,16 @@ help: ## List the targets
 	@echo "  ARGS='-k lake -x'            passed on by test and bench"
 
 setup: ## Install into .venv, nothing else (no server, no data)
-	@scripts/setup.sh
+	@include/setup/setup.sh
 
 demo: ## Run one real night end to end: sample data, history, the stack, the night (PARTITION=...)
 	@case '$(PLATFORM)' in local) ;; *) \
 	  echo "make demo: PLATFORM=$(PLATFORM) is unknown; this version runs on: local" >&2; exit 2;; esac
-	@scripts/setup.sh
+	@include/setup/setup.sh
 	@$(VENV)/nightshift demo --partition '$(PARTITION)'
 
 up: ## Start MLflow and Airflow without running a night
-	@scripts/setup.sh
+	@include/setup/setup.sh
 	@$(VENV)/nightshift up
 
 down: ## End every process of the stack and make sure that none is left
@@ -43,10 +43,10 @@ status: ## Say which parts of the stack run
 	@if [ -x $(VENV)/nightshift ]; then $(VENV)/nightshift status; else echo 'nothing is installed'; fi
 
 setup-dev:
-	@scripts/setup.sh dev
+	@include/setup/setup.sh dev
 
 test-servers: setup-dev
-	@scripts/test_servers.sh
+	@tests/install_servers.sh
 
 test: test-servers ## Install what the tests need and run them all (ARGS=...)
 	@$(VENV)/python -m pytest $(ARGS)

@@ -41,12 +41,17 @@ class JobOperator(PipelineOperator):
     changed, or the last one failed or was stopped.
 
     :param deferrable: wait in the triggerer, without a worker.
+    :param defer_after_s: seconds that the worker waits first; a job that is over by then is not worth
+        the way to the triggerer and back, which costs about two seconds.
     :param poll_s: seconds between two looks at the job.
     """
 
-    def __init__(self, *, deferrable: bool = True, poll_s: float = 0.5, **kwargs: Any) -> None:
+    def __init__(
+        self, *, deferrable: bool = True, defer_after_s: float = 10.0, poll_s: float = 0.25, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.deferrable = deferrable
+        self.defer_after_s = defer_after_s
         self.poll_s = poll_s
         self.facts: dict[str, str | int] = {}
         self._job: JobRef | None = None
@@ -69,12 +74,12 @@ class JobOperator(PipelineOperator):
         self.facts["fingerprint"] = spec.fingerprint
         ref = self._get_or_create(context, platform, spec)
         deadline = time.time() + spec.max_runtime_s + _DEADLINE_SLACK_S
-        status = platform.status(ref)
-        if self.deferrable and not (status and status.state.is_terminal):
-            trigger = JobTrigger(ref.to_dict(), self.facts, deadline, self.poll_s)
+        patience = min(deadline, time.time() + self.defer_after_s) if self.deferrable else deadline
+        over, log_position = self._wait(platform, ref, patience)
+        if not over and time.time() < deadline:
+            trigger = JobTrigger(ref.to_dict(), self.facts, deadline, self.poll_s, log_position)
             self.defer(trigger=trigger, method_name="execute_complete")
-        timed_out = self._wait(platform, ref, deadline)
-        return self._conclude(context, platform, ref, timed_out=timed_out)
+        return self._conclude(context, platform, ref, timed_out=not over)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on where the trigger stopped waiting."""
@@ -126,8 +131,8 @@ class JobOperator(PipelineOperator):
             self.log.info("The specification has changed: stopping job %s", old.name)
             platform.stop(old)
 
-    def _wait(self, platform: Platform, ref: JobRef, deadline: float) -> bool:
-        """Wait in the worker, log as we go; True when the deadline came first."""
+    def _wait(self, platform: Platform, ref: JobRef, until: float) -> tuple[bool, int]:
+        """Wait in the worker, log as we go; whether the job is over, and where its log was read to."""
         position = 0
         while True:
             status = platform.status(ref)
@@ -136,9 +141,9 @@ class JobOperator(PipelineOperator):
             for line in chunk.lines:
                 self.log.info("[job] %s", line)
             if status is None or status.state.is_terminal:
-                return False
-            if time.time() >= deadline:
-                return True
+                return True, position
+            if time.time() >= until:
+                return False, position
             time.sleep(self.poll_s)
 
     def _conclude(

@@ -69,7 +69,9 @@ class Bench:
 
     def operator(self, *, deferrable: bool = False, **changes: Any) -> ToyOperator:
         """A new try, as a new worker process would build it."""
-        made = ToyOperator(task_id="toy", pipeline=PIPELINE, deferrable=deferrable, poll_s=0.02)
+        made = ToyOperator(
+            task_id="toy", pipeline=PIPELINE, deferrable=deferrable, defer_after_s=0, poll_s=0.02
+        )
         made.of, made.spec = self.platform, replace(self.spec, job={**self.spec.job, **changes})
         return made
 
@@ -120,6 +122,12 @@ def test_a_retry_waits_for_the_job_its_last_try_left_running(bench: Bench) -> No
         first.execute(bench.context)
     bench.operator(seconds=0.6).execute(bench.context)
     assert len(starts(bench.counter)) == 1
+
+
+def test_a_short_job_is_waited_for_without_the_triggerer(bench: Bench) -> None:
+    operator = bench.operator(deferrable=True, seconds=0.2)
+    operator.defer_after_s = 20
+    assert operator.execute(bench.context)["finished"]
 
 
 def test_a_clear_adopts_the_finished_job(bench: Bench) -> None:
@@ -177,7 +185,7 @@ def test_after_a_failure_the_next_try_is_a_new_job_that_shares_the_checkpoints(b
 
 
 def test_a_task_past_its_deadline_stops_the_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "_DEADLINE_SLACK_S", -3599.5)
+    monkeypatch.setattr(job_module, "_DEADLINE_SLACK_S", -3599.0)
     operator = bench.operator(deferrable=True, seconds=60)
     event = bench.event_of(operator)
     assert event["timed_out"]

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs the project into .venv: `scripts/setup.sh [dev]`. Does nothing, quickly, when nothing has changed.
+# Installs the project into .venv: `include/setup/setup.sh [dev]`. Does nothing, quickly, when nothing has changed.
 # PYTHON=... chooses the interpreter.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 kind=${1:-main}
 requirements=(requirements.txt)
@@ -20,7 +20,7 @@ die() { # message, what to do
 
 # What the environment depends on: the requirement files, this script, the interpreter, the place.
 wanted() {
-    { cat requirements.txt requirements-dev.txt constraints.txt scripts/setup.sh; echo "$PWD ${PYTHON:-}"; } |
+    { cat requirements.txt requirements-dev.txt constraints.txt include/setup/setup.sh; echo "$PWD ${PYTHON:-}"; } |
         sha256sum | cut -d' ' -f1
 }
 
