@@ -56,9 +56,9 @@ def run_url(ui_url: str, failed: Failed) -> str:
     return f"{ui_url}/dags/{dag}/runs/{run}/tasks/{task}{mapped}"
 
 
-def report_url(ui_url: str, failed: Failed) -> str:
+def report_url(ui_url: str, pipeline: str, partition: str) -> str:
     """The validation report of the partition."""
-    return f"{ui_url}/nightshift/reports/{quote(failed.pipeline, safe='')}/{quote(failed.partition, safe='')}"
+    return f"{ui_url}/nightshift/reports/{quote(pipeline, safe='')}/{quote(partition, safe='')}"
 
 
 def compose(failed: Failed, ui_url: str) -> Message:
@@ -72,7 +72,7 @@ def compose(failed: Failed, ui_url: str) -> Message:
     ]
     links = [f"Airflow: {run_url(ui_url, failed)}"]
     if failed.summary:
-        links.insert(0, f"Validation report: {report_url(ui_url, failed)}")
+        links.insert(0, f"Validation report: {report_url(ui_url, failed.pipeline, failed.partition)}")
         middle = _validation(failed.summary, failed.examples)
     else:
         middle = [f"Error: {_safe(failed.error, _ERROR)}"]

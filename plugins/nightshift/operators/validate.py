@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nightshift.notifiers.messages import report_url
 from nightshift.operators.base import PipelineOperator, ValidationReportLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["ValidateOperator", "report_url"]
-
-
-def report_url(ui_url: str, pipeline: str, partition: str) -> str:
-    """Where the browser shows the validation report of a partition."""
-    return f"{ui_url}/nightshift/reports/{pipeline}/{partition}"
+__all__ = ["ValidateOperator"]
 
 
 class ValidateOperator(PipelineOperator):
