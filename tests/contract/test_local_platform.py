@@ -20,6 +20,7 @@ from tests.fakes.toy_jobs import make_toy_jobs, starts
 
 if TYPE_CHECKING:
     from pathlib import Path
+from types import ModuleType
 
 
 class TestLocalPlatform(PlatformContract):
@@ -92,6 +93,14 @@ class TestLocalPlatformInWarmWorkers(PlatformContract):
     def platform(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalPlatform:
         monkeypatch.setenv(WARM, "1")
         return LocalPlatform(tmp_path / "jobs-home", make_toy_jobs(tmp_path / "toy"), grace_s=0.5)
+
+    def test_the_job_runs_the_code_on_disk_not_what_the_worker_had_imported(
+        self, platform: LocalPlatform, spec: JobSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("jobs", "jobs.__main__"):
+            monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        ref = platform.submit(spec, "toy-fresh")
+        assert self.end(platform, ref).state is JobState.SUCCEEDED
 
     def test_a_worker_that_owns_its_standard_streams_loses_no_word_of_the_job(
         self, platform: LocalPlatform, spec: JobSpec, counter: Path

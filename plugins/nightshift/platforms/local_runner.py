@@ -190,6 +190,8 @@ def _run_module(arguments: list[str], environment: dict[str, str], jobs_dir: str
     """Run ``python -m jobs ARGUMENTS`` in this process."""
     os.environ.clear()
     os.environ.update(environment)
+    for name in [name for name in sys.modules if name.split(".")[0] == "jobs"]:
+        del sys.modules[name]  # the job runs the code that its fingerprint names, not what was imported once
     sys.path.insert(0, jobs_dir)
     sys.argv = ["jobs", *arguments]
     try:

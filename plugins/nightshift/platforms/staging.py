@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote, urlsplit
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from nightshift.lake.storage import Location, download, list_objects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from obstore.store import ObjectStore
+    from pathlib import Path
 
 __all__ = ["stage"]
 
@@ -24,50 +23,24 @@ def stage(
 
     :param inputs: ``{"channel", "uri", "files"}`` each; no files means everything below the uri.
     :param options: object store settings by channel.
-    :raises FileNotFoundError: naming the first file that is not there.
+    :raises ConfigError: naming a file that is not there.
+    :raises StorageUnavailable: when the store does not answer.
     """
     for entry in inputs:
+        location = Location(entry["uri"], options.get(entry["channel"], {}))
         folder = target / entry["channel"]
         folder.mkdir(parents=True, exist_ok=True)
-        if entry["uri"].startswith("file://"):
-            _link(Path(unquote(urlsplit(entry["uri"]).path)), entry["files"], folder)
+        names = entry["files"] or _everything_below(location)
+        if location.is_local:  # no client and no thread: this may be a fork of a process that had both
+            for name in names:
+                download(location, name, folder / name)
         else:
-            asyncio.run(_download(entry, folder, options.get(entry["channel"], {})))
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                list(pool.map(lambda name, at=location, to=folder: download(at, name, to / name), names))
 
 
-def _link(source: Path, files: Sequence[str], folder: Path) -> None:
-    names = files or [p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()]
-    for name in names:
-        if not (source / name).is_file():
-            raise FileNotFoundError(f"input file {source / name} is gone")
-        link = folder / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(source / name)
-
-
-async def _download(entry: Mapping[str, Any], folder: Path, options: Mapping[str, str]) -> None:
-    import obstore
-    from obstore.store import from_url
-
-    store = from_url(entry["uri"], config=cast("Any", dict(options)))
-    names = list(entry["files"])
-    if not names:
-        names = [meta["path"] async for page in obstore.list(store) for meta in page]
-    places = asyncio.Semaphore(_AT_ONCE)
-
-    async def fetch(name: str) -> None:
-        async with places:
-            await _download_one(store, name, folder / name)
-
-    await asyncio.gather(*(fetch(name) for name in names))
-
-
-async def _download_one(store: ObjectStore, name: str, target: Path) -> None:
-    import obstore
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    answer = await obstore.get_async(store, name)
-    with target.open("wb") as file:
-        async for part in answer.stream(min_chunk_size=8 * 2**20):
-            file.write(part)
+def _everything_below(location: Location) -> list[str]:
+    if not location.is_local:
+        return [found.path for found in list_objects(location)]
+    root = location.path()
+    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
