@@ -68,7 +68,7 @@ def _small_pipeline(folder: Path) -> Pipeline:
     return load_pipeline(path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def deployment(
     tmp_path_factory: pytest.TempPathFactory, webhook_server: WebhookServer
 ) -> Iterator[Deployment]:

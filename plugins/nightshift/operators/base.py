@@ -51,7 +51,8 @@ def resolve_partition(context: Context, pipeline: Pipeline) -> str:
 
 def is_backfill(context: Context) -> bool:
     """Whether ``airflow backfill create`` made the run."""
-    return str(getattr(context["dag_run"], "run_type", "")).endswith("backfill")
+    run_type = getattr(context["dag_run"], "run_type", "")
+    return str(getattr(run_type, "value", run_type)) == "backfill"
 
 
 def retry_policy() -> ExceptionRetryPolicy:

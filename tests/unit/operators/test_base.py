@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.api.datamodels._generated import DagRunType
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction
 
 from nightshift import errors
@@ -69,9 +70,7 @@ def test_trouble_on_the_way_is_retried_and_a_bug_is_not(error: Exception, action
     assert retry_policy().evaluate(error, try_number=1, max_tries=3).action is action
 
 
-@pytest.mark.parametrize(
-    ("run_type", "expected"), [("backfill", True), ("manual", False), ("asset_triggered", False)]
-)
-def test_only_a_backfill_run_is_a_backfill(run_type: str, expected: bool) -> None:
+@pytest.mark.parametrize("run_type", list(DagRunType), ids=str)
+def test_only_a_backfill_run_is_a_backfill(run_type: DagRunType) -> None:
     found: Any = {"dag_run": SimpleNamespace(run_type=run_type)}
-    assert is_backfill(found) is expected
+    assert is_backfill(found) is (run_type.value == "backfill")
