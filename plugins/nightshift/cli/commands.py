@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 from typing import TYPE_CHECKING
 
-from nightshift.config.loader import load_directory, load_pipeline
+from nightshift.config.loader import json_schema, load_directory, load_pipeline
 from nightshift.config.partitions import check_key, days
 from nightshift.config.settings import Settings
 from nightshift.errors import ConfigError
@@ -57,7 +58,10 @@ def ingest(options: Namespace) -> int:
 
 
 def pipelines(options: Namespace) -> int:
-    """The pipeline files, good and bad."""
+    """The pipeline files, good and bad; or what they may say."""
+    if options.schema:
+        print(json.dumps(json_schema(), indent=1))
+        return 0
     good, bad = load_directory(Settings.from_environment().pipelines_dir)
     for one in good:
         first, last = one.partitions.start, one.partitions.end or ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ __all__ = ["main", "parser"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code: 0 well, 1 something failed, 2 asked for in a wrong way."""
     options = parser().parse_args(arguments)
+    # The commands say themselves what a person wants to read; the log lines are for --debug.
+    logging.getLogger("nightshift").addHandler(
+        logging.StreamHandler() if options.debug else logging.NullHandler()
+    )
     try:
         return int(options.command(options))
     except NightshiftError as error:
@@ -68,6 +73,7 @@ def _data(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     ingest.add_argument("--force", action="store_true", help="also validate again what has not changed")
     pipelines = verbs.add_parser("pipelines", help="list the pipeline files and what is wrong with them")
     pipelines.set_defaults(command=commands.pipelines)
+    pipelines.add_argument("--schema", action="store_true", help="print the JSON Schema of a pipeline file")
 
 
 def _range(parser: argparse.ArgumentParser) -> None:

@@ -78,6 +78,11 @@ class BatchScoreOperator(NightJobOperator):
         """
         :returns: ``{rows_in, rows_out}``; ``model_name``, ``model_version`` and ``clean_version`` are facts.
         """
+        from nightshift.registry.models import Models
+
+        models = Models(self.settings.mlflow_tracking_uri)
+        scored_with = models.get(str(self.facts["model_name"]), str(self.facts["model_version"]))
+        self.links[MlflowLink.name] = models.page(scored_with)
         counts: dict[str, Any] = json.loads((local_output(result.output_uri) / "counts.json").read_text())
         return counts
 

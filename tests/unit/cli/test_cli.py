@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -122,3 +123,8 @@ def test_ingest_goes_on_after_a_bad_day_and_leaves_unchanged_days_alone(home, ca
     again = capsys.readouterr().out.splitlines()
     assert [line.endswith("unchanged") for line in again[:3]] == [True, False, True]
     assert again[3].startswith("3 of 3 days are good: 2,684 rows clean")
+
+
+def test_pipelines_prints_the_schema_for_editors(home, capsys):
+    assert main(["pipelines", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Pipeline"
