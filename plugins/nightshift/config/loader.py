@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["json_schema", "load_directory", "load_pipeline"]
+    from nightshift.config.settings import Settings
+
+__all__ = ["json_schema", "load_all", "load_pipeline"]
 
 try:
     from yaml import CSafeLoader as _Loader
@@ -33,9 +35,12 @@ def load_pipeline(path: Path) -> Pipeline:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
-        raise ConfigError(f"pipeline file {path} does not exist") from None
+        raise ConfigError(f"there is no pipeline file {path.name}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path.name} is not YAML: {error}") from None
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise ConfigError(f"{path.name}{where}: is not YAML: {problem}") from None
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path.name} is not a mapping of sections", fix="see docs/pipeline-file.md")
     try:
@@ -50,16 +55,40 @@ def load_pipeline(path: Path) -> Pipeline:
     return pipeline
 
 
-def load_directory(folder: Path) -> tuple[list[Pipeline], dict[Path, NightshiftError]]:
-    """Every good pipeline of a folder, and what is wrong with each of the others."""
+def load_all(settings: Settings) -> tuple[list[Pipeline], dict[Path, NightshiftError]]:
+    """Every good pipeline of a deployment, and what is wrong with each of the others."""
     good: list[Pipeline] = []
     bad: dict[Path, NightshiftError] = {}
+    folder = settings.pipelines_dir
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         try:
-            good.append(load_pipeline(path))
+            pipeline = load_pipeline(path)
+            _check_files(path, pipeline, settings)
+            good.append(pipeline)
         except ConfigError as error:
             bad[path] = error
     return good, bad
+
+
+def _check_files(path: Path, pipeline: Pipeline, settings: Settings) -> None:
+    """The files that a pipeline file names must be there before the night, not only in it."""
+    features = settings.jobs_dir / "jobs" / "features"
+    wanted = {
+        "validation.suite": settings.expectations_dir / pipeline.validation.suite,
+        "features.module": features / f"{pipeline.features.module}.py",
+    }
+    missing = [
+        f"{path.name}: {field}: there is no {file.name} in {file.parent.name}/{_nearest_file(file)}"
+        for field, file in wanted.items()
+        if not file.is_file()
+    ]
+    if missing:
+        raise ConfigError("\n".join(missing))
+
+
+def _nearest_file(file: Path) -> str:
+    near = difflib.get_close_matches(file.name, [other.name for other in file.parent.glob("*")], n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def json_schema() -> dict[str, Any]:

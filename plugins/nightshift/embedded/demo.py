@@ -48,10 +48,11 @@ class Demo:
         :raises NightshiftError: when a step fails.
         """
         check_key(self.pipeline, self.partition)
+        stack = Stack.asked_for(self.settings, self.ports)
         history = history_of(self.pipeline, self.partition)
         self._land([*history, self.partition])
         self._ingest(history)
-        stack = self._start()
+        self._start(stack)
         api = AirflowApi(stack.airflow_url)
         night = self._night(api, timeout_s)
         report = self._report(api, stack, night)
@@ -67,6 +68,7 @@ class Demo:
     def _ingest(self, history: Sequence[str]) -> None:
         with self.console.step(f"History: ingest and validate {len(history)} days in bulk") as step:
             done: list[Day] = []
+            step.say("the first day takes a few seconds longer: it loads Great Expectations")
 
             def each(day: Day) -> None:
                 done.append(day)
@@ -81,13 +83,12 @@ class Demo:
             step.outcome = f"{rows:,} rows clean, {aside:,} quarantined, {kept} days unchanged"
         self.seconds["history"] = round(step.seconds, 1)
 
-    def _start(self) -> Stack:
+    def _start(self, stack: Stack) -> None:
         with self.console.step("Stack: MLflow and Airflow, on loopback only") as step:
-            stack = Stack.running(self.settings) or Stack(self.settings, self.ports)
+            step.say("usually 20 to 60 s")
             started = stack.start(step.say)
             step.outcome = "ran already" if started.reused else ""
         self.seconds["start"] = started.seconds
-        return stack
 
     def _night(self, api: AirflowApi, timeout_s: float) -> Night:
         with self.console.step(f"Night of {self.partition}: ingest, validate, tune, train, score") as step:
@@ -98,6 +99,7 @@ class Demo:
         """The content of ``demo.json``."""
         validated = result(api, night, "validate", dag="ingest")
         tuned = result(api, night, "tune", dag="retrain")
+        registered = result(api, night, "register", dag="retrain")
         promoted = result(api, night, "promote", dag="retrain")
         published = result(api, night, "publish", dag="score")
         rows = validated.get("rows", {})
@@ -114,7 +116,9 @@ class Demo:
             },
             "tuning": {"trials": tuned.get("trials"), "best": best},
             "champion": {"version": champion.get("version"), "metrics": champion.get("metrics", {})},
+            "challenger": {"version": registered.get("version"), "metrics": registered.get("metrics", {})},
             "verdict": promoted.get("verdict"),
+            "reasons": promoted.get("reasons", []),
             "seconds": {
                 "setup": _setup_seconds(self.settings),
                 **self.seconds,
@@ -137,17 +141,17 @@ def history_of(pipeline: Pipeline, partition: str) -> list[str]:
 
 def summary_lines(report: dict[str, Any]) -> list[str]:
     """The report for people."""
-    rows, tuning, champion, seconds = (report[key] for key in ("rows", "tuning", "champion", "seconds"))
+    rows, tuning, seconds = report["rows"], report["tuning"], report["seconds"]
     slowest = sorted(seconds["by_task"].items(), key=lambda item: -item[1])[:6]
-    metrics = ", ".join(f"{name} {value:.4g}" for name, value in champion["metrics"].items())
     best = tuning["best"]
     value = best.get("value")
     return [
         f"  rows       {rows['ingested']} ingested: {rows['clean']} clean, {rows['quarantined']} quarantined",
         f"             {rows['scored']} scored",
-        f"  tuning     {tuning['trials']} trials, best {'-' if value is None else f'{value:.4f}'}"
-        f" with {_params(best.get('params', {}))}",
-        f"  champion   version {champion['version']} ({report['verdict']}): {metrics}",
+        f"  tuning     {tuning['trials']} trials, best {best.get('metric', '')} "
+        f"{'-' if value is None else f'{value:.4f}'} on the validation days",
+        f"             with {_params(best.get('params', {}))}",
+        *_models(report),
         f"  seconds    setup {seconds['setup']}, history {seconds['history']}, start {seconds['start']},"
         f" night {seconds['night']}",
         f"  slowest    {', '.join(f'{name} {took:.1f}' for name, took in slowest)}",
@@ -155,6 +159,18 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
         f"  Airflow    {report['urls']['airflow']}",
         f"  MLflow     {report['urls']['mlflow']}",
         f"  Report     {report['urls']['report']}",
+    ]
+
+
+def _models(report: dict[str, Any]) -> list[str]:
+    """Tonight's model, what was decided about it and why, and who is champion now."""
+    challenger, champion = report["challenger"], report["champion"]
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in challenger["metrics"].items())
+    decision = "takes the champion's place" if report["verdict"] == "promote" else "the champion stays"
+    return [
+        f"  model      version {challenger['version']}, on the holdout days: {metrics}",
+        f"  decision   {decision}: {'; '.join(report['reasons'])}",
+        f"  champion   version {champion['version']}",
     ]
 
 

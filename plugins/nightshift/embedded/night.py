@@ -148,7 +148,8 @@ def _note(api: AirflowApi, night: Night, task: Task, say: Say) -> None:
         return
     took = f" in {task.seconds:.1f} s" if task.is_over and task.seconds is not None else ""
     again = f" (try {task.try_number})" if task.try_number > 1 else ""
-    say(f"{task.dag_id}.{task.name}: {task.state}{took}{again}")
+    state = "waiting for its job" if task.state == "deferred" else task.state
+    say(f"{task.dag_id}.{task.name}: {state}{took}{again}")
     if task.state == "up_for_retry":
         for line in api.log(task, 3):
             say(f"    {line[:160]}")

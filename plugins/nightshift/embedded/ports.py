@@ -49,7 +49,7 @@ class Ports:
                 owner = _owner(port)
                 raise ConfigError(
                     f"port {port} of {HOST}, meant for {what}, is taken{f' by {owner}' if owner else ''}",
-                    fix=f"end that program, or choose another port: {variable}={free_port()} make demo",
+                    fix=f"end that program, or choose another port, e.g. {variable}={free_port()}",
                 )
 
 

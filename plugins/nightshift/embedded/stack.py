@@ -21,6 +21,7 @@ from urllib.request import urlopen
 from nightshift.embedded.environment import stack_environment
 from nightshift.embedded.ports import HOST, Ports
 from nightshift.embedded.processes import Service, ServiceFailed, Services, tail
+from nightshift.errors import ConfigError
 from nightshift.executors import WARM_FILE
 
 if TYPE_CHECKING:
@@ -65,6 +66,24 @@ class Stack:
             return None
         stack = cls(settings, ports)
         return stack if any(stack.status().values()) else None
+
+    @classmethod
+    def asked_for(cls, settings: Settings, ports: Ports) -> Stack:
+        """The stack that runs, or one that may be started on ``ports``.
+
+        :raises ConfigError: when it runs on other ports than were asked for, or a port is taken.
+        """
+        running = cls.running(settings)
+        if running is None:
+            ports.check_free()
+            return cls(settings, ports)
+        if ports not in (running.ports, Ports()):
+            raise ConfigError(
+                f"the stack runs on ports {running.ports.airflow} and {running.ports.mlflow}, "
+                f"not on {ports.airflow} and {ports.mlflow}",
+                fix="'make down' first, or leave AIRFLOW_PORT and MLFLOW_PORT out",
+            )
+        return running
 
     @property
     def airflow_url(self) -> str:

@@ -61,7 +61,12 @@ def retry_policy() -> ExceptionRetryPolicy:
     curable = [f"{c.__module__}.{c.__qualname__}" for c in classes if c.retryable]
     return ExceptionRetryPolicy(
         rules=[
-            RetryRule(exception=list(curable), action=RetryAction.RETRY, reason="may pass by itself"),
+            RetryRule(
+                exception=list(curable),
+                action=RetryAction.RETRY,
+                reason="may pass by itself",
+                match_subclasses=False,  # a class below may say otherwise
+            ),
             RetryRule(exception=NightshiftError, action=RetryAction.FAIL, reason="a retry would not help"),
             RetryRule(
                 exception=[

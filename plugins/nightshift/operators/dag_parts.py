@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, Param
 
-from nightshift.config.loader import load_directory
+from nightshift.config.loader import load_all
 from nightshift.hooks.settings import current_settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["asset", "broken_pipelines", "dag_arguments", "partition_param", "pip
 
 @functools.cache
 def _loaded() -> tuple[list[Pipeline], dict[Path, NightshiftError]]:
-    return load_directory(current_settings().pipelines_dir)
+    return load_all(current_settings())
 
 
 def pipelines() -> list[Pipeline]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from nightshift.errors import PartitionAbsent, RegistryError
+from nightshift.errors import ModelVersionAbsent, PartitionAbsent
 from nightshift.operators.base import MlflowLink, PipelineOperator
 from nightshift.operators.job import local_output
 from nightshift.operators.learn import NightJobOperator
@@ -33,7 +33,7 @@ class BatchScoreOperator(NightJobOperator):
     def build_spec(self, context: Context) -> JobSpec:
         """
         :raises PartitionAbsent: when the lake has no clean rows of the partition.
-        :raises RegistryError: when there is no champion.
+        :raises ModelVersionAbsent: when there is no champion, or not the version that was asked for.
         """
         from nightshift.registry.models import Models
 
@@ -71,7 +71,7 @@ class BatchScoreOperator(NightJobOperator):
         name = self.pipeline.pipeline
         found: ModelVersion | None = models.get(name, asked) if asked else models.champion(name)
         if found is None:
-            raise RegistryError(f"{name} has no champion to score with", fix=f"run {name}_retrain first")
+            raise ModelVersionAbsent(f"{name} has no champion to score with", fix=f"run {name}_retrain first")
         return found
 
     def finish(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:

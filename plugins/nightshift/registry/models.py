@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nightshift.errors import RegistryError
+from nightshift.errors import ModelVersionAbsent, RegistryError
 from nightshift.registry.names import CHAMPION, FINGERPRINT, METRIC_PREFIX, PARTITION
 from nightshift.registry.server import but_not_if_there, connect, speaking_to
 
@@ -146,10 +146,20 @@ class Models:
     def get(self, name: str, version: str) -> ModelVersion:
         """One version by its number.
 
-        :raises RegistryError: when there is none.
+        :raises ModelVersionAbsent: when there is none.
         """
+        from mlflow.exceptions import MlflowException
+
         with speaking_to(self.uri, f"{name} version {version}"):
-            return _read(self._client.get_model_version(name, version))
+            try:
+                return _read(self._client.get_model_version(name, version))
+            except MlflowException as error:
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    raise
+                raise ModelVersionAbsent(
+                    f"{name} has no version {version}",
+                    fix=f"choose one of {self.uri.rstrip('/')}/#/models/{name}",
+                ) from None
 
     def set_alias(self, name: str, alias: str, version: str) -> ModelVersion:
         """Point ``alias`` at ``version`` and read it back; nothing is written when it is there already.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -39,6 +40,9 @@ def connect(uri: str) -> MlflowClient:
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
+    logging.getLogger("mlflow").setLevel(
+        logging.WARNING
+    )  # it tells its progress on stderr: errors, to Airflow
     if urlsplit(uri).scheme in ("http", "https"):
         _look(uri)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)

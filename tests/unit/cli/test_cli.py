@@ -102,7 +102,7 @@ def test_up_on_a_taken_port_says_how_to_choose_another(monkeypatch, capsys):
         taken.listen()
         monkeypatch.setenv("AIRFLOW_PORT", str(taken.getsockname()[1]))
         assert main(["up"]) == 2
-    assert "choose another port: AIRFLOW_PORT=" in capsys.readouterr().err
+    assert "choose another port, e.g. AIRFLOW_PORT=" in capsys.readouterr().err
 
 
 def test_ingest_goes_on_after_a_bad_day_and_leaves_unchanged_days_alone(home, capsys):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from nightshift.config.loader import json_schema, load_directory, load_pipeline
+from nightshift.config.loader import json_schema, load_all, load_pipeline
 from nightshift.config.settings import PROJECT, Settings
 from nightshift.errors import ConfigError
 
@@ -77,7 +77,7 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path, document: dict)
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a: [1", "is not YAML"), ("- 1", "is not a mapping")],
+    [("a: [1", r"broken\.yaml, line \d+, column \d+: is not YAML"), ("- 1", "is not a mapping")],
     ids=["not YAML", "not a mapping"],
 )
 def test_a_file_that_is_no_pipeline_is_refused(tmp_path: Path, text: str, words: str) -> None:
@@ -90,9 +90,21 @@ def test_a_file_that_is_no_pipeline_is_refused(tmp_path: Path, text: str, words:
 def test_one_broken_file_does_not_harm_the_others(tmp_path: Path, document: dict) -> None:
     write(tmp_path, document)
     (tmp_path / "broken.yaml").write_text("pipeline: broken")
-    good, bad = load_directory(tmp_path)
+    good, bad = load_all(Settings.from_lookup({"pipelines_dir": str(tmp_path)}.get))
     assert [pipeline.pipeline for pipeline in good] == ["flight_delays"]
     assert list(bad) == [tmp_path / "broken.yaml"]
+
+
+def test_a_file_that_a_pipeline_names_must_be_there(tmp_path: Path, document: dict) -> None:
+    document["validation"]["suite"] = "flight.json"
+    document["features"]["module"] = "flight_dela"
+    write(tmp_path, document)
+    _, bad = load_all(Settings.from_lookup({"pipelines_dir": str(tmp_path)}.get))
+    (error,) = bad.values()
+    assert "validation.suite: there is no flight.json in expectations/; did you mean 'flights.json'?" in str(
+        error
+    )
+    assert "there is no flight_dela.py in features/; did you mean 'flight_delays.py'?" in str(error)
 
 
 def test_a_file_must_be_called_like_its_pipeline(tmp_path: Path, document: dict) -> None:

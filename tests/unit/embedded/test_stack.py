@@ -12,6 +12,7 @@ from nightshift.config.settings import Settings
 from nightshift.embedded.ports import Ports, free_port
 from nightshift.embedded.secrets import secret
 from nightshift.embedded.stack import Stack, _fingerprint, _is_healthy
+from nightshift.errors import ConfigError
 
 
 @pytest.fixture
@@ -115,3 +116,13 @@ def test_changed_code_is_noticed(tmp_path):
     assert _fingerprint(tmp_path) == first
     (tmp_path / "a.py").write_text("one = 11")
     assert _fingerprint(tmp_path) != first
+
+
+def test_a_stack_on_other_ports_than_asked_for_is_said_and_not_ignored(tmp_path, monkeypatch):
+    settings = Settings.from_lookup({"home": str(tmp_path)}.get)
+    runs = Stack(settings, Ports(18080, 15000))
+    monkeypatch.setattr(Stack, "running", classmethod(lambda cls, settings: runs))
+    assert Stack.asked_for(settings, Ports()) is runs
+    assert Stack.asked_for(settings, Ports(18080, 15000)) is runs
+    with pytest.raises(ConfigError, match="runs on ports 18080 and 15000, not on 18081 and 15000"):
+        Stack.asked_for(settings, Ports(18081, 15000))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from nightshift.errors import RegistryError
+from nightshift.errors import ModelVersionAbsent, RegistryError
 from nightshift.registry import promotion
 from nightshift.registry.models import Models, ModelVersion
 from nightshift.registry.promotion import Verdict
@@ -86,7 +86,7 @@ def test_an_alias_reads_back_as_set(models: Models, unique: str, run_id: str) ->
 
 
 def test_a_version_that_is_not_there_is_our_error(models: Models, unique: str) -> None:
-    with pytest.raises(RegistryError, match=f"refused {unique} version 9"):
+    with pytest.raises(ModelVersionAbsent, match="has no version 9"):
         models.get(unique, "9")
 
 

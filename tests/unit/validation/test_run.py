@@ -109,6 +109,14 @@ def test_a_storm_is_a_warning_and_blocks_nothing(key: str, tmp_path: Path) -> No
     assert {failure.severity for failure in summary.failed if not failure.row_level} <= {"warning"}
 
 
+def test_validating_the_same_rows_again_makes_no_new_version(tmp_path: Path) -> None:
+    lake = _lake(tmp_path, planted(day(DAY), {4: {"origin": "XXX"}}))
+    _validated(lake, tmp_path)
+    before = {name: lake.table(name).manifest([DAY]).to_dict() for name in ("clean", "quarantine")}
+    _validated(lake, tmp_path)
+    assert {name: lake.table(name).manifest([DAY]).to_dict() for name in before} == before
+
+
 def test_a_rerun_after_a_fix_takes_the_rows_out_of_quarantine(tmp_path: Path) -> None:
     lake = _lake(tmp_path, planted(day(DAY), {4: {"origin": "XXX"}}))
     _validated(lake, tmp_path)
