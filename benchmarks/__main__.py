@@ -31,8 +31,10 @@ NAMES = ("parse", "ingest", "validate", "score", "night")
 def main() -> None:
     """Run the named benchmarks, all by default; results of the others are kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*NAMES, []], metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     names = parser.parse_args().names or NAMES
+    if unknown := set(names) - set(NAMES):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(NAMES)}")
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     ratios, details = results.get("ratios", {}), results.get("details", {})
     for name in names:
@@ -42,15 +44,20 @@ def main() -> None:
             found = importlib.import_module(f"benchmarks.{name}").measure(Path(scratch))
         ratios.update(found["ratios"])
         details[name] = found["details"]
+        _write(ratios, details)
         print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
+    print(_table(ratios))
+
+
+def _write(ratios: dict[str, float], details: dict[str, Any]) -> None:
     details["machine"] = {"cpus": os.cpu_count(), "python": platform.python_version()}
     ordered = {name: ratios[name] for name in TARGETS if name in ratios}
     RESULTS.write_text(json.dumps({"ratios": ordered, "details": details}, indent=1) + "\n")
-    print(_table(ordered))
 
 
 def _table(ratios: dict[str, float]) -> str:
-    rows = [("ratio", "measured", "target"), *((n, f"{v:g}", TARGETS[n]) for n, v in ratios.items())]
+    measured = ((name, f"{ratios[name]:g}", TARGETS[name]) for name in TARGETS if name in ratios)
+    rows = [("ratio", "measured", "target"), *measured]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
 
