@@ -118,6 +118,10 @@ class PromoteOperator(PipelineOperator):
         asked = context["params"].get("promote") or self.pipeline.gate.promote
         if asked == "never":
             return make("hold", ("promotion was switched off for this run",))
+        if before and before.version == challenger.version:
+            return make(
+                "hold", (f"version {before.version} is the champion: same data, code and parameters",)
+            )
         compared = self.evaluated["champion_version"]
         if compared != (before.version if before else ""):
             now = before.version if before else "none"
