@@ -124,13 +124,13 @@ class WindowConfig(_Section):
 
 
 class ResourcesConfig(_Section):
-    """What a job asks its platform for; ``candidates`` are tried in order when one is not to be had."""
+    """What a job asks its platform for.
+
+    ``cpus`` are threads for numerical libraries; with more than one of ``gpus`` a job runs under torchrun.
+    """
 
     cpus: int | None = Field(None, ge=1)
     gpus: int = Field(0, ge=0)
-    memory_gib: float | None = Field(None, gt=0)
-    candidates: tuple[str, ...] = Field((), description="Machine types, best first (clouds only).")
-    spot: bool = False
     max_runtime_s: int = Field(3600, ge=1)
 
 

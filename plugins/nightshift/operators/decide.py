@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nightshift.config.partitions import days
 from nightshift.operators.base import MlflowLink, PipelineOperator
 from nightshift.operators.job import local_output
 from nightshift.operators.night import manifests
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
     from nightshift.registry.models import ModelVersion
+    from nightshift.registry.promotion import Verdict
 
 __all__ = ["PromoteOperator", "RegisterOperator"]
 
@@ -73,8 +73,7 @@ class RegisterOperator(PipelineOperator):
 
     def _manifests(self) -> dict[str, dict[str, Any]]:
         every = sorted(day for part in self.plan["splits"].values() for day in part)
-        first, last = every[0], days(every[0], every[-1])[-1]
-        found = manifests(self.pipeline, self.lake(), self.plan["versions"], first, last)
+        found = manifests(self.pipeline, self.lake(), self.plan["versions"], every[0], every[-1])
         return {name: manifest.to_dict() for name, manifest in found.items()}
 
 
@@ -100,32 +99,33 @@ class PromoteOperator(PipelineOperator):
         :returns: ``{verdict, reasons, champion}``; champion is a model version as a dict, or None.
         """
         from nightshift.registry.models import Models
-        from nightshift.registry.promotion import Verdict, apply, decide
+        from nightshift.registry.promotion import apply
 
         models = Models(self.settings.mlflow_tracking_uri)
         challenger = models.get(self.registered["name"], self.registered["version"])
         before = models.champion(challenger.name)
-        verdict = self._verdict(context, decide, Verdict, challenger, before)
+        verdict = self._verdict(context, challenger, before)
         champion = apply(models, challenger, verdict)
         self.log.info("Version %s: %s. %s", challenger.version, verdict.verdict, "; ".join(verdict.reasons))
         self.links[MlflowLink.name] = models.page(champion or challenger)
         context["outlet_events"][self.asset].add_partitions(self.partition(context))
         return {**verdict.to_dict(), "champion": champion.to_dict() if champion else None}
 
-    def _verdict(
-        self, context: Context, decide: Any, make: Any, challenger: ModelVersion, before: ModelVersion | None
-    ) -> Any:
+    def _verdict(self, context: Context, challenger: ModelVersion, before: ModelVersion | None) -> Verdict:
+        """The gate's word, unless there is nothing to ask it."""
+        from nightshift.registry.promotion import Verdict, decide
+
         asked = context["params"].get("promote") or self.pipeline.gate.promote
         if asked == "never":
-            return make("hold", ("promotion was switched off for this run",))
+            return Verdict("hold", ("promotion was switched off for this run",))
         if before and before.version == challenger.version:
-            return make(
+            return Verdict(
                 "hold", (f"version {before.version} is the champion: same data, code and parameters",)
             )
         compared = self.evaluated["champion_version"]
         if compared != (before.version if before else ""):
             now = before.version if before else "none"
-            return make(
+            return Verdict(
                 "hold", (f"the champion is {now}, compared was {compared or 'none'}: clear evaluate",)
             )
         measured = self.evaluated["models"]

@@ -104,7 +104,8 @@ class JobOperator(PipelineOperator):
         self._job = ref
         store.set(_STORE_KEY, {"job": ref.to_dict(), "fingerprint": spec.fingerprint})
         if status is None:
-            self.log.info("Submitting job %s to %s", ref.name, ref.platform)
+            where = platform.console_url(ref) or ref.platform
+            self.log.info("Submitting job %s to %s: %s", ref.name, ref.platform, where)
         else:
             self.log.info("Job %s was submitted before and is %s: not a second one", ref.name, status.state)
         return platform.submit(spec, ref.name)

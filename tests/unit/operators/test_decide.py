@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import Asset
@@ -11,7 +11,9 @@ from nightshift.config.loader import load_pipeline
 from nightshift.config.settings import PROJECT
 from nightshift.operators.decide import PromoteOperator
 from nightshift.registry.models import ModelVersion
-from nightshift.registry.promotion import Verdict, decide
+
+if TYPE_CHECKING:
+    from nightshift.registry.promotion import Verdict
 
 PIPELINE = load_pipeline(PROJECT / "include" / "pipelines" / "flight_delays.yaml")
 GOOD = {"average_precision": 0.5, "roc_auc": 0.7}
@@ -34,8 +36,7 @@ def verdict(
         asset=Asset("model"),
     )
     context: Any = {"params": {"promote": promote} if promote else {}}
-    found: Verdict = operator._verdict(context, decide, Verdict, version(challenger), before)
-    return found
+    return operator._verdict(context, version(challenger), before)
 
 
 def test_a_better_model_takes_the_place_of_the_champion_it_was_compared_with() -> None:
