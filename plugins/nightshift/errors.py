@@ -18,7 +18,8 @@
     ├── JobError                   a job did not end as asked
     │   ├── JobFailed              the user's code failed: a retry would fail again
     │   ├── JobStopped             somebody stopped it
-    │   ├── JobLost                its host died under it
+    │   ├── JobLost                its host died under it, or nobody knows it any more
+    │   ├── JobInterrupted         its spot machine was taken away
     │   ├── JobTimedOut            past its deadline
     │   ├── CapacityUnavailable    no machine of that kind now
     │   ├── QuotaExceeded          the account may not have one
@@ -27,7 +28,7 @@
         └── ModelVersionAbsent     no such version, or no champion yet
 
 Whether a retry can cure an error is a property of its class (``retryable``); the operators turn it
-into Airflow's retry decision in one place, ``nightshift.operators.retries``.
+into Airflow's retry decision in one place, ``nightshift.operators.base.retry_policy``.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ __all__ = [
     "ConfigError",
     "JobError",
     "JobFailed",
+    "JobInterrupted",
     "JobLost",
     "JobStopped",
     "JobTimedOut",
@@ -153,6 +155,12 @@ class JobStopped(JobError):
 
 class JobLost(JobError):
     """The job's host died under it."""
+
+    retryable = True
+
+
+class JobInterrupted(JobError):
+    """The platform took the machine away (spot); the next job goes on from the checkpoint."""
 
     retryable = True
 

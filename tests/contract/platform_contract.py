@@ -154,8 +154,28 @@ class PlatformContract:
     def test_jobs_are_found_by_their_tags(self, platform: Platform, spec: JobSpec) -> None:
         ref = platform.submit(spec, "toy-tagged")
         self.end(platform, ref)
-        assert platform.find({"pipeline": "toy"}) == [ref]
+        (found,) = platform.find({"pipeline": "toy"})
+        assert (found.ref, found.tags, found.status.state) == (ref, spec.tags, JobState.SUCCEEDED)
+        assert platform.find({"pipeline": "toy"}, live=True) == []
         assert platform.find({"pipeline": "other"}) == []
+
+    def test_a_job_remembers_when_it_was_submitted(self, platform: Platform, spec: JobSpec) -> None:
+        before = time.time()
+        ref = platform.submit(self.but(spec, seconds=0.3), "toy-when")
+        first = platform.status(ref)
+        last = self.end(platform, ref)
+        assert first is not None
+        assert before - 1 <= first.submitted_at == last.submitted_at <= time.time()
+
+    def test_who_stopped_a_job_is_told(self, platform: Platform, spec: JobSpec) -> None:
+        ref = platform.submit(self.but(spec, seconds=60), "toy-why")
+        platform.stop(ref, "the reaper found no task for it")
+        assert "the reaper found no task for it" in self.end(platform, ref).reason
+
+    def test_the_last_lines_are_the_end_of_the_log(self, platform: Platform, spec: JobSpec) -> None:
+        ref = platform.submit(spec, "toy-tail")
+        self.end(platform, ref)
+        assert platform.last_lines(ref, 1) == ("done",)
 
     def test_no_setting_or_secret_of_ours_reaches_the_job(
         self, platform: Platform, spec: JobSpec, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,7 @@ __all__ = [
     "FloatRange",
     "GateConfig",
     "IntRange",
+    "MachineConfig",
     "PartitionsConfig",
     "Pipeline",
     "ReferenceConfig",
@@ -123,15 +124,29 @@ class WindowConfig(_Section):
         return self.train + self.validation + self.holdout
 
 
-class ResourcesConfig(_Section):
-    """What a job asks its platform for.
+class MachineConfig(_Section):
+    """A machine to run on.
 
     ``cpus`` are threads for numerical libraries; with more than one of ``gpus`` a job runs under torchrun.
     """
 
     cpus: int | None = Field(None, ge=1)
     gpus: int = Field(0, ge=0)
-    max_runtime_s: int = Field(3600, ge=1)
+
+
+class ResourcesConfig(MachineConfig):
+    """What a job asks its platform for."""
+
+    candidates: tuple[MachineConfig, ...] = Field(
+        (), description="What to ask for instead, in this order, when there is no such machine now."
+    )
+    max_runtime_s: int = Field(3600, ge=1, description="Seconds a job may run; then it is stopped.")
+    max_wait_s: int = Field(600, ge=0, description="Seconds it may wait for a machine besides.")
+
+    @property
+    def every_candidate(self) -> tuple[MachineConfig, ...]:
+        """The machine asked for first, then the others."""
+        return (MachineConfig(cpus=self.cpus, gpus=self.gpus), *self.candidates)
 
 
 class TrainingConfig(_Section):
@@ -206,10 +221,16 @@ class ScoringConfig(_Section):
 
 
 class AlertsConfig(_Section):
-    """Where failures are told; the addresses are in the connections, never here."""
+    """What is told, and where; the addresses are in the connections, never here."""
 
     connections: tuple[str, ...] = Field((), description="Airflow connections with an Apprise URL.")
     examples: int = Field(5, ge=0, description="Sample rows shown per failing expectation.")
+    partition_deadline_minutes: float | None = Field(
+        240, gt=0, description="Minutes from the start of a night until its partition must have landed."
+    )
+    budget_usd_per_month: float | None = Field(
+        None, gt=0, description="US dollars that the pipeline's jobs may cost in a calendar month (UTC)."
+    )
 
 
 class Pipeline(_Section):

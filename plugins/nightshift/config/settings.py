@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nightshift.errors import ConfigError
+
 __all__ = ["Lookup", "Settings"]
 
 Lookup = Callable[[str], str | None]
@@ -18,12 +20,23 @@ def _from_environment(option: str) -> str | None:
     return os.environ.get(f"AIRFLOW__NIGHTSHIFT__{option.upper()}")
 
 
+def _number(option: str, text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        raise ConfigError(f"[nightshift] {option} is {text!r}, which is not a number") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One deployment.
 
     Every field is an option of the ``[nightshift]`` section of ``airflow.cfg``, so also an environment
     variable ``AIRFLOW__NIGHTSHIFT__<OPTION>``. The defaults keep all state under ``var/``.
+
+    :param deployment: the name that jobs carry as a tag; deployments that share a cloud account need
+        different ones, because each stops what runs under its own name and no task waits for.
+    :param local_usd_per_hour: what an hour of a job on this machine is worth.
     """
 
     project: Path
@@ -39,6 +52,8 @@ class Settings:
     jobs_home: Path
     staging: Path
     ui_url: str
+    deployment: str
+    local_usd_per_hour: float
 
     @classmethod
     def from_lookup(cls, lookup: Lookup) -> Settings:
@@ -59,6 +74,8 @@ class Settings:
             jobs_home=Path(lookup("jobs_home") or home / "jobs"),
             staging=Path(lookup("staging") or home / "staging"),
             ui_url=(lookup("ui_url") or "http://127.0.0.1:8080").rstrip("/"),
+            deployment=lookup("deployment") or "nightshift",
+            local_usd_per_hour=_number("local_usd_per_hour", lookup("local_usd_per_hour")),
         )
 
     @classmethod

@@ -93,6 +93,8 @@ def _nightshift(settings: Settings, airflow_url: str, mlflow_url: str) -> dict[s
         "jobs_dir": settings.jobs_dir,
         "jobs_home": settings.jobs_home,
         "staging": settings.staging,
+        "deployment": settings.deployment,
+        "local_usd_per_hour": settings.local_usd_per_hour,
         "ui_url": airflow_url,
     }
     return {f"AIRFLOW__NIGHTSHIFT__{name.upper()}": str(value) for name, value in options.items()}

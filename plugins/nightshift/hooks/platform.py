@@ -23,5 +23,5 @@ def connect(name: str, settings: Settings) -> Platform:
     if name == "local":
         from nightshift.platforms.local import LocalPlatform
 
-        return LocalPlatform(settings.jobs_home, settings.jobs_dir)
+        return LocalPlatform(settings.jobs_home, settings.jobs_dir, usd_per_hour=settings.local_usd_per_hour)
     raise ConfigError(f"there is no platform {name!r}", fix=f"use one of: {', '.join(PLATFORMS)}")

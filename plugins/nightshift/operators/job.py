@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from nightshift.errors import JobFailed
+from nightshift.errors import CapacityUnavailable, JobError, JobFailed, JobStopped
 from nightshift.hooks.platform import connect
 from nightshift.operators.base import PipelineOperator
-from nightshift.platforms.base import JobRef, JobState, error_of, job_name
+from nightshift.platforms.base import Failure, JobRef, JobState, error_of, job_name
+from nightshift.platforms.patience import patiently
 from nightshift.triggers.job import JobTrigger
 
 if TYPE_CHECKING:
@@ -24,7 +26,10 @@ __all__ = ["JobOperator", "local_output"]
 _STORE_KEY = "nightshift_job"
 _LAST_LINES = 15
 _MOST_ATTEMPTS = 50
-_DEADLINE_SLACK_S = 600.0
+_END_S = 150.0
+"""How long a job that was asked to stop may take to end; clouds give it two minutes."""
+_STOP_RACE_S = 300.0
+"""A stop that was meant for the try before may reach the job that this try has adopted, for so long."""
 
 
 def local_output(uri: str) -> Path:
@@ -38,13 +43,16 @@ class JobOperator(PipelineOperator):
     A subclass says what the job is (:meth:`build_spec`) and what its outputs mean (:meth:`finish`). The
     name of the job is derived from DAG run, task and fingerprint, so a retry or a clear finds the job that
     an earlier try started: it waits for it, or adopts its result. A new job starts only when the spec has
-    changed, or the last one failed or was stopped.
+    changed, the last one failed or was stopped, or the run asks for it (parameter ``force_new``: then every
+    clear starts a new job, and a retry still finds the one of its last try).
 
     :param deferrable: wait in the triggerer, without a worker.
     :param defer_after_s: seconds that the worker waits first; a job that is over by then is not worth
         the way to the triggerer and back, which costs about two seconds.
     :param poll_s: seconds between two looks at the job.
     """
+
+    kind: str
 
     def __init__(
         self, *, deferrable: bool = True, defer_after_s: float = 10.0, poll_s: float = 0.25, **kwargs: Any
@@ -55,6 +63,7 @@ class JobOperator(PipelineOperator):
         self.poll_s = poll_s
         self.facts: dict[str, str | int] = {}
         self._job: JobRef | None = None
+        self._adopted_at = 0.0
 
     @abstractmethod
     def build_spec(self, context: Context) -> JobSpec:
@@ -69,15 +78,20 @@ class JobOperator(PipelineOperator):
 
         :raises JobError: of the class that the end of the job calls for.
         """
-        spec = self.build_spec(context)
+        spec = self._tagged_spec(context)
         platform = self.platform()
         self.facts["fingerprint"] = spec.fingerprint
         ref = self._get_or_create(context, platform, spec)
-        deadline = time.time() + spec.max_runtime_s + _DEADLINE_SLACK_S
+        # From the platform's own clock of the job, so that a retry does not start the time anew.
+        status = patiently(platform.status, ref)
+        submitted_at = status.submitted_at if status else time.time()
+        deadline = submitted_at + spec.max_wait_s + spec.max_runtime_s
         patience = min(deadline, time.time() + self.defer_after_s) if self.deferrable else deadline
         over, log_position = self._wait(platform, ref, patience)
         if not over and time.time() < deadline:
-            trigger = JobTrigger(ref.to_dict(), self.facts, deadline, self.poll_s, log_position)
+            trigger = JobTrigger(
+                ref.to_dict(), self.facts, deadline, self.poll_s, log_position, self._adopted_at
+            )
             self.defer(trigger=trigger, method_name="execute_complete")
         return self._conclude(context, platform, ref, timed_out=not over)
 
@@ -85,59 +99,112 @@ class JobOperator(PipelineOperator):
         """Go on where the trigger stopped waiting."""
         ref = self._job = JobRef(**event["job"])
         self.facts = event["facts"]
+        self._adopted_at = event["adopted_at"]
         return self._conclude(context, self.platform(), ref, timed_out=event["timed_out"])
 
     def on_kill(self) -> None:
         """Stop the job: the task was ended while a worker waited for it."""
         if self._job is not None:
             self.log.info("Task was ended: stopping job %s", self._job.name)
-            self.platform().stop(self._job)
+            self.platform().stop(self._job, "its task was ended")
 
     def platform(self) -> Platform:
         """The pipeline's platform, signed in to."""
         return connect(self.pipeline.platform, self.settings)
 
+    def _tagged_spec(self, context: Context) -> JobSpec:
+        """The job with what the reaper, and people in a cloud's console, know it by."""
+        spec, ti = self.build_spec(context), context["ti"]
+        tags = {
+            "deployment": self.settings.deployment,
+            "pipeline": self.pipeline.pipeline,
+            "partition": self.partition(context),
+            "dag": ti.dag_id,
+            "run": ti.run_id,
+            "task": ti.task_id,
+            "map_index": str(-1 if ti.map_index is None else ti.map_index),
+            "fingerprint": spec.fingerprint,
+        }
+        return replace(spec, tags={**tags, **spec.tags})
+
     def _get_or_create(self, context: Context, platform: Platform, spec: JobSpec) -> JobRef:
         store: Any = context["task_state_store"]
-        self._stop_outdated(platform, store.get(_STORE_KEY), spec)
-        ref, status = self._find(context, platform, spec)
+        mine = {"partition": self.partition(context), "fingerprint": spec.fingerprint}
+        self._stop_outdated(platform, store.get(_STORE_KEY), mine)
+        ref, status, refused = self._find(context, platform, spec)
         self._job = ref
-        store.set(_STORE_KEY, {"job": ref.to_dict(), "fingerprint": spec.fingerprint})
+        store.set(_STORE_KEY, {"job": ref.to_dict(), **mine})
         if status is None:
             where = platform.console_url(ref) or ref.platform
             self.log.info("Submitting job %s to %s: %s", ref.name, ref.platform, where)
         else:
+            self._adopted_at = time.time()
             self.log.info("Job %s was submitted before and is %s: not a second one", ref.name, status.state)
-        return platform.submit(spec, ref.name)
+        return self._submit(platform, spec, ref.name, refused)
 
-    def _find(self, context: Context, platform: Platform, spec: JobSpec) -> tuple[JobRef, JobStatus | None]:
-        """The name to use: the first that no job failed or was stopped under."""
+    def _submit(self, platform: Platform, spec: JobSpec, name: str, refused: int) -> JobRef:
+        """Ask for one machine after the other.
+
+        :raises CapacityUnavailable: when none of them can be had.
+        """
+        for number, machine in enumerate(spec.candidates):
+            if number < refused % len(spec.candidates):
+                continue
+            try:
+                return patiently(platform.submit, replace(spec, candidates=(machine,)), name)
+            except CapacityUnavailable as error:
+                if number == len(spec.candidates) - 1:
+                    raise
+                self.log.warning("%s: asking for the next machine", error)
+        raise AssertionError("a job has at least one candidate")
+
+    def _find(
+        self, context: Context, platform: Platform, spec: JobSpec
+    ) -> tuple[JobRef, JobStatus | None, int]:
+        """The name to use, the first that no job failed or was stopped under; how many found no machine."""
         ti = context["ti"]
-        identity = (ti.dag_id, ti.run_id, ti.task_id, spec.fingerprint)
+        identity = [ti.dag_id, ti.run_id, ti.task_id, spec.fingerprint]
+        if context["params"].get("force_new"):
+            identity.append(
+                f"clear {ti.max_tries - (self.retries or 0)}"
+            )  # Airflow raises max_tries at each clear
         slug = f"{self.pipeline.pipeline}-{spec.kind}-{self.partition(context)}"
+        refused = 0
         for attempt in range(1, _MOST_ATTEMPTS):
             ref = JobRef(platform.name, job_name(slug, identity, attempt))
-            status = platform.status(ref)
+            status = self._settled(platform, ref)
             if status is None or status.state not in (JobState.FAILED, JobState.STOPPED):
-                return ref, status
+                return ref, status, refused
+            refused += status.failure is Failure.CAPACITY
         raise JobFailed(f"{_MOST_ATTEMPTS} jobs {ref.name} failed", fix="look at their logs, then run again")
 
-    def _stop_outdated(self, platform: Platform, before: Any, spec: JobSpec) -> None:
+    def _settled(self, platform: Platform, ref: JobRef) -> JobStatus | None:
+        """The job's status, once a stop that is under way has come to its end."""
+        status = patiently(platform.status, ref)
+        if status is not None and status.state is JobState.STOPPING:
+            self.log.info("Job %s is being stopped: waiting for its end", ref.name)
+            self._wait(platform, ref, time.time() + _END_S)
+            status = patiently(platform.status, ref)
+        return status
+
+    def _stop_outdated(self, platform: Platform, before: Any, mine: dict[str, str]) -> None:
         """Stop the job of an earlier try whose specification is not ours any more."""
-        if not before or before["fingerprint"] == spec.fingerprint:
+        if not before or before["fingerprint"] == mine["fingerprint"]:
             return
+        if before["partition"] != mine["partition"]:
+            return  # the store knows a mapped task by its position, which may have moved to another partition
         old = JobRef(**before["job"])
-        status = platform.status(old)
+        status = patiently(platform.status, old)
         if status is not None and not status.state.is_terminal:
             self.log.info("The specification has changed: stopping job %s", old.name)
-            platform.stop(old)
+            patiently(platform.stop, old, "its specification has changed")
 
     def _wait(self, platform: Platform, ref: JobRef, until: float) -> tuple[bool, int]:
         """Wait in the worker, log as we go; whether the job is over, and where its log was read to."""
         position = 0
         while True:
-            status = platform.status(ref)
-            chunk = platform.logs(ref, position)
+            status = patiently(platform.status, ref)
+            chunk = patiently(platform.logs, ref, position)
             position = chunk.position
             for line in chunk.lines:
                 self.log.info("[job] %s", line)
@@ -152,26 +219,40 @@ class JobOperator(PipelineOperator):
     ) -> dict[str, Any]:
         """The one place where a job's end becomes the task's: its result, or its error."""
         if timed_out:
-            platform.stop(ref)
-        status = platform.status(ref)
-        if status is None:
-            raise JobFailed(
-                f"job {ref.name} is gone from {ref.platform}", fix="clear the task to run it again"
-            )
+            patiently(platform.stop, ref, "past its deadline")
+            self._wait(platform, ref, time.time() + _END_S)
+        status = patiently(platform.status, ref)
+        if status is not None and not (status.state.is_terminal or timed_out):
+            return self.execute(context)  # the trigger could not go on: wait here and defer anew
         error = error_of(ref, status, timed_out=timed_out)
         self._repeat_last_lines(platform, ref)
-        if error is not None:
-            raise error
-        result = platform.result(ref)
+        if error is None:
+            return self._returned(context, ref, platform.result(ref))
+        if self._is_worth_another(context, platform, error):
+            self.log.warning("%s: starting the next job", error)
+            return self.execute(context)
+        raise error
+
+    def _returned(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:
         return {
             "job": ref.name,
             **self.facts,
             "output_uri": result.output_uri,
             "seconds": round(result.seconds, 3),
+            "billable_seconds": round(result.billable_seconds, 3),
+            "cost_usd": round(result.cost_usd, 6),
             **self.finish(context, ref, result),
         }
 
+    def _is_worth_another(self, context: Context, platform: Platform, error: JobError) -> bool:
+        """Whether this try goes on with a new job: there is another machine to ask for, or the stop was
+        meant for the try before, whose job this one had adopted."""
+        if isinstance(error, CapacityUnavailable):
+            spec = self.build_spec(context)
+            return self._find(context, platform, spec)[2] % len(spec.candidates) != 0
+        return isinstance(error, JobStopped) and time.time() - self._adopted_at < _STOP_RACE_S
+
     def _repeat_last_lines(self, platform: Platform, ref: JobRef) -> None:
         """The trigger's log can be lost; the worker's is the one people look at."""
-        lines = platform.logs(ref).lines[-_LAST_LINES:]
+        lines = patiently(platform.last_lines, ref, _LAST_LINES)
         self.log.info("Last lines of job %s:\n%s", ref.name, "\n".join(lines))

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from nightshift.operators.job import JobOperator, local_output
 from nightshift.operators.night import job_document, manifests, table_inputs
-from nightshift.platforms.base import JobInput, JobSpec
+from nightshift.platforms.base import JobInput, JobSpec, Machine
 from nightshift.platforms.code import code_sha256
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ class NightJobOperator(JobOperator):
     """
 
     template_fields: tuple[str, ...] = ("plan",)
-    kind: str
 
     def __init__(self, *, plan: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -56,22 +55,14 @@ class NightJobOperator(JobOperator):
             found=found,
             hyperparameters=hyperparameters,
         )
-        ti = context["ti"]
         return JobSpec(
             kind=self.kind,
             job=document,
             inputs=(*table_inputs(lake, found), *models),
             code_sha256=code_sha256(self.settings.jobs_dir),
             max_runtime_s=resources.max_runtime_s,
-            cpus=resources.cpus,
-            gpus=resources.gpus,
-            tags={
-                "pipeline": self.pipeline.pipeline,
-                "partition": self.plan["partition"],
-                "dag": ti.dag_id,
-                "run": ti.run_id,
-                "task": ti.task_id,
-            },
+            max_wait_s=resources.max_wait_s,
+            candidates=tuple(Machine(each.cpus, each.gpus) for each in resources.every_candidate),
         )
 
 

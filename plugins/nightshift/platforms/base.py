@@ -15,6 +15,7 @@ from nightshift.errors import (
     CapacityUnavailable,
     JobError,
     JobFailed,
+    JobInterrupted,
     JobLost,
     JobStopped,
     JobTimedOut,
@@ -34,7 +35,9 @@ __all__ = [
     "JobState",
     "JobStatus",
     "LogChunk",
+    "Machine",
     "Platform",
+    "TaggedJob",
     "error_of",
     "job_name",
 ]
@@ -63,6 +66,8 @@ class Failure(StrEnum):
     CAPACITY = "capacity"
     QUOTA = "quota"
     THROTTLING = "throttling"
+    NETWORK = "network"
+    INTERRUPTED = "interrupted"
     TIMED_OUT = "timed_out"
     LOST = "lost"
 
@@ -72,6 +77,8 @@ _ERRORS: Mapping[Failure, type[JobError]] = {
     Failure.CAPACITY: CapacityUnavailable,
     Failure.QUOTA: QuotaExceeded,
     Failure.THROTTLING: PlatformUnavailable,
+    Failure.NETWORK: PlatformUnavailable,
+    Failure.INTERRUPTED: JobInterrupted,
     Failure.TIMED_OUT: JobTimedOut,
     Failure.LOST: JobLost,
 }
@@ -95,12 +102,22 @@ class JobInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """One kind of machine that a job may run on: threads for numerical libraries, and GPUs."""
+
+    cpus: int | None = None
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """Everything a job needs.
 
     :param kind: ``train``, ``tune``, ``evaluate`` or ``score``: the verb of ``python -m jobs``.
     :param job: the job's own JSON document (``include/jobs/contract.py``).
     :param code_sha256: hash of ``include/jobs``.
+    :param max_runtime_s: seconds that it may run; ``max_wait_s`` may pass before it gets a machine.
+    :param candidates: the machines to ask for, in this order; the job runs on the first that can be had.
     """
 
     kind: str
@@ -108,8 +125,8 @@ class JobSpec:
     inputs: tuple[JobInput, ...]
     code_sha256: str
     max_runtime_s: int = 3600
-    cpus: int | None = None
-    gpus: int = 0
+    max_wait_s: int = 600
+    candidates: tuple[Machine, ...] = (Machine(),)
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -123,6 +140,11 @@ class JobSpec:
         }
         canonical = json.dumps(decides, sort_keys=True, separators=(",", ":"), default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def machine(self) -> Machine:
+        """The machine to ask for now."""
+        return self.candidates[0]
 
 
 def job_name(slug: str, identity: Sequence[str], attempt: int = 1, limit: int = 63) -> str:
@@ -153,12 +175,24 @@ class JobRef:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """Where a job stands. ``seconds`` is wall time since its start."""
+    """Where a job stands. ``seconds`` is wall time since its start, ``submitted_at`` is of the epoch."""
 
     state: JobState
     failure: Failure | None = None
     reason: str = ""
     seconds: float = 0.0
+    submitted_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedJob:
+    """A job as :meth:`Platform.find` finds it."""
+
+    ref: JobRef
+    tags: Mapping[str, str]
+    status: JobStatus
+    max_runtime_s: int
+    usd_per_hour: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +205,10 @@ class LogChunk:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What a succeeded job left behind.
+    """What a job that has ended left behind.
 
-    :param output_uri: folder with the outputs of the job contract.
-    :param seconds: wall time; ``billable_seconds`` what is paid for; ``cost_usd`` 0 on own machines.
+    :param output_uri: folder with the outputs of the job contract, complete when the job succeeded.
+    :param seconds: wall time; ``billable_seconds`` is what is paid for, ``cost_usd`` how much.
     """
 
     output_uri: str
@@ -183,8 +217,13 @@ class JobResult:
     cost_usd: float = 0.0
 
 
-def error_of(ref: JobRef, status: JobStatus, *, timed_out: bool = False) -> JobError | None:
-    """The one judgement of a job's end, for sync and deferred, for every verb; None when it succeeded."""
+def error_of(ref: JobRef, status: JobStatus | None, *, timed_out: bool = False) -> JobError | None:
+    """The one judgement of a job's end, for sync and deferred, for every verb; None when it succeeded.
+
+    :param status: None where the platform knows no job of that name any more.
+    """
+    if status is None:
+        return JobLost(f"job {ref.name} is gone from {ref.platform}: nobody knows how it ended")
     if timed_out and status.state is not JobState.SUCCEEDED:
         return JobTimedOut(f"job {ref.name} on {ref.platform} passed its deadline and was stopped")
     if status.state is JobState.SUCCEEDED:
@@ -206,14 +245,18 @@ class Platform(ABC):
 
     @abstractmethod
     def submit(self, spec: JobSpec, name: str) -> JobRef:
-        """Start the job, unless one of that name exists: then that one is meant."""
+        """Start the job, unless one of that name exists: then that one is meant.
+
+        :raises CapacityUnavailable: when ``spec.machine`` cannot be had now; there is no job then.
+        :raises PlatformUnavailable: when the platform does not answer; there may be a job or not.
+        """
 
     @abstractmethod
     def status(self, ref: JobRef) -> JobStatus | None:
         """Where the job stands, or None where no job of that name was ever submitted."""
 
     @abstractmethod
-    def stop(self, ref: JobRef) -> None:
+    def stop(self, ref: JobRef, reason: str = "asked to stop") -> None:
         """Ask the job to end; a job that has ended, or never was, is left as it is."""
 
     @abstractmethod
@@ -222,11 +265,15 @@ class Platform(ABC):
 
     @abstractmethod
     def result(self, ref: JobRef) -> JobResult:
-        """What a succeeded job left behind."""
+        """What a job that has ended left behind."""
 
     @abstractmethod
-    def find(self, tags: Mapping[str, str]) -> list[JobRef]:
-        """Jobs that carry all of ``tags``."""
+    def find(self, tags: Mapping[str, str], *, live: bool = False) -> list[TaggedJob]:
+        """Jobs that carry all of ``tags``; with ``live`` only those that have not ended."""
+
+    def last_lines(self, ref: JobRef, count: int) -> tuple[str, ...]:
+        """The end of the job's log."""
+        return self.logs(ref).lines[-count:]
 
     def console_url(self, ref: JobRef) -> str | None:
         """Where a person can look at the job."""
@@ -236,9 +283,9 @@ class Platform(ABC):
         """:meth:`status`, without holding up the triggerer's event loop."""
         return await asyncio.to_thread(self.status, ref)
 
-    async def stop_async(self, ref: JobRef) -> None:
+    async def stop_async(self, ref: JobRef, reason: str = "asked to stop") -> None:
         """:meth:`stop`, without holding up the triggerer's event loop."""
-        await asyncio.to_thread(self.stop, ref)
+        await asyncio.to_thread(self.stop, ref, reason)
 
     async def logs_async(self, ref: JobRef, position: int = 0) -> LogChunk:
         """:meth:`logs`, without holding up the triggerer's event loop."""

@@ -6,6 +6,7 @@
       spec.json      what to run; written before the folder appears, never changed
       status.json    the runner's word: state, pids, times, reason
       lock           held by the runner while it lives: the proof that a job is alive
+      heartbeat      touched by the runner every second: the proof that it is not stuck
       stop           somebody asked for its end, and why
       log.txt        standard output and error of the job
       input/ output/ the job contract's folders
@@ -21,15 +22,20 @@ import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
-__all__ = ["JobFolder", "write_atomically"]
+__all__ = ["JobFolder", "boot_id", "write_atomically"]
 
 _ATTEMPT = re.compile(r"-r\d+$")
+
+
+def boot_id() -> str:
+    """Names this run of the machine's kernel: process ids of another one mean nothing here."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -72,6 +78,17 @@ class JobFolder:
     def checkpoints(self) -> Path:
         """Checkpoints of every attempt at the same job."""
         return self.path.parent / ".checkpoints" / _ATTEMPT.sub("", self.name)
+
+    def beat(self) -> None:
+        """Note that the runner is at work."""
+        (self.path / "heartbeat").touch()
+
+    def silence_s(self) -> float:
+        """Seconds since the last heartbeat; 0 before the first."""
+        try:
+            return max(0.0, time.time() - (self.path / "heartbeat").stat().st_mtime)
+        except FileNotFoundError:
+            return 0.0
 
     @property
     def stop_request(self) -> Path:

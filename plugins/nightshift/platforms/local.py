@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nightshift.errors import CapacityUnavailable
 from nightshift.platforms.base import (
     Failure,
     JobRef,
@@ -20,8 +22,9 @@ from nightshift.platforms.base import (
     JobStatus,
     LogChunk,
     Platform,
+    TaggedJob,
 )
-from nightshift.platforms.job_folder import JobFolder
+from nightshift.platforms.job_folder import JobFolder, boot_id
 from nightshift.platforms.local_runner import INPUT_OPTIONS, detach_and_run
 
 if TYPE_CHECKING:
@@ -34,6 +37,9 @@ WARM = "NIGHTSHIFT_WARM_WORKER"
 
 _PACKAGES = Path(__file__).resolve().parents[2]
 _START_PATIENCE_S = 30.0
+_SILENCE_S = 60.0
+_LOG_CHUNK = 1 << 20
+_TAIL = 64 << 10
 
 
 class LocalPlatform(Platform):
@@ -42,18 +48,35 @@ class LocalPlatform(Platform):
     :param home: where the job folders are; every worker and the triggerer of a machine share it.
     :param jobs_dir: the folder that holds the package ``jobs``.
     :param grace_s: seconds between asking a job to end and ending it.
+    :param usd_per_hour: what an hour of a job is worth here, for estimates and budgets.
+    :param gpus: GPUs of this machine; counted when it is None.
     """
 
     name = "local"
 
-    def __init__(self, home: Path, jobs_dir: Path, *, grace_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        home: Path,
+        jobs_dir: Path,
+        *,
+        grace_s: float = 10.0,
+        usd_per_hour: float = 0.0,
+        gpus: int | None = None,
+    ) -> None:
         self.home = home
         self.jobs_dir = jobs_dir
         self.grace_s = grace_s
+        self.usd_per_hour = usd_per_hour
+        self.gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if gpus is None else gpus
 
     def submit(self, spec: JobSpec, name: str) -> JobRef:
         """Start the job, or mean the one of that name: the folder is the lock."""
         folder = self._folder(name)
+        if spec.machine.gpus > self.gpus and not folder.path.exists():
+            raise CapacityUnavailable(
+                f"job {name} asks for {spec.machine.gpus} GPUs, this machine has {self.gpus}",
+                fix="add a candidate with fewer GPUs to the resources in the pipeline file",
+            )
         folder.create(self._document(spec))
         if folder.status() is None and not folder.is_alive():
             self._start(folder, {i.channel: dict(i.options) for i in spec.inputs if i.options})
@@ -67,8 +90,7 @@ class LocalPlatform(Platform):
             "inputs": inputs,
             "fingerprint": spec.fingerprint,
             "max_runtime_s": spec.max_runtime_s,
-            "cpus": spec.cpus,
-            "gpus": spec.gpus,
+            "machine": asdict(spec.machine),
             "tags": dict(spec.tags),
             "jobs_dir": str(self.jobs_dir),
             "grace_s": self.grace_s,
@@ -98,33 +120,41 @@ class LocalPlatform(Platform):
     def status(self, ref: JobRef) -> JobStatus | None:
         """The runner's word; a job whose runner is gone without a last word is lost."""
         folder = self._folder(ref.name)
-        if not folder.path.exists():
-            return None
+        return self._status(folder) if folder.path.exists() else None
+
+    def _status(self, folder: JobFolder) -> JobStatus:
+        submitted = folder.spec()["submitted_at"]
         status = folder.status()
         if status is None:
-            return self._pending(folder)
+            return self._pending(folder, submitted)
         if not JobState(status["state"]).is_terminal and not folder.is_alive():
             status = folder.status() or status  # a runner says its last word, then it dies
         state = JobState(status["state"])
         if not state.is_terminal and not folder.is_alive():
             self._sweep(status)
-            return JobStatus(JobState.FAILED, Failure.LOST, "its runner died, or the host restarted")
+            reason = "its runner died, or the host restarted"
+            return JobStatus(JobState.FAILED, Failure.LOST, reason, submitted_at=submitted)
         seconds = status.get("seconds") or time.time() - status["started_at"]
         if state is JobState.RUNNING and folder.stop_request.exists():
             state = JobState.STOPPING
         failure = Failure(status["failure"]) if status.get("failure") else None
-        return JobStatus(state, failure, status.get("reason", ""), seconds)
+        reason = status.get("reason", "")
+        if not state.is_terminal and folder.silence_s() > _SILENCE_S:
+            reason = f"no heartbeat for {folder.silence_s():.0f} s"
+        return JobStatus(state, failure, reason, seconds, submitted)
 
     @staticmethod
-    def _pending(folder: JobFolder) -> JobStatus:
-        waited = time.time() - folder.spec()["submitted_at"]
-        if waited > _START_PATIENCE_S and not folder.is_alive():
-            return JobStatus(JobState.FAILED, Failure.LOST, "it was written down, but never started")
-        return JobStatus(JobState.PENDING)
+    def _pending(folder: JobFolder, submitted: float) -> JobStatus:
+        if time.time() - submitted > _START_PATIENCE_S and not folder.is_alive():
+            reason = "it was written down, but never started"
+            return JobStatus(JobState.FAILED, Failure.LOST, reason, submitted_at=submitted)
+        return JobStatus(JobState.PENDING, submitted_at=submitted)
 
     @staticmethod
     def _sweep(status: Mapping[str, Any]) -> None:
         """End what a lost job left running: members of its group that are of its session too."""
+        if status["boot"] != boot_id():
+            return
         group, session = status.get("group"), status["session"]
         for entry in Path("/proc").glob("[0-9]*"):
             pid = int(entry.name)
@@ -134,42 +164,59 @@ class LocalPlatform(Platform):
             except (ProcessLookupError, PermissionError):
                 continue
 
-    def stop(self, ref: JobRef) -> None:
+    def stop(self, ref: JobRef, reason: str = "asked to stop") -> None:
         """Leave a request and wake the runner, which ends the whole group."""
         folder = self._folder(ref.name)
         status = self.status(ref)
         if status is None or status.state.is_terminal:
             return
-        folder.stop_request.write_text("asked to stop")
+        if status.state is not JobState.STOPPING:
+            folder.stop_request.write_text(reason)
         runner = (folder.status() or {}).get("runner")
         if runner and folder.is_alive():
             os.kill(runner, signal.SIGTERM)
 
     def logs(self, ref: JobRef, position: int = 0) -> LogChunk:
-        """Whole lines from byte ``position`` on; the rest of a line waits until it is whole."""
+        """Whole lines from byte ``position`` on, at most a megabyte; half a line waits until it is whole."""
         log = self._folder(ref.name).log
         if not log.exists():
             return LogChunk((), position)
         with log.open("rb") as file:
             file.seek(position)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
+            data = file.read(_LOG_CHUNK)
+        end = data.rfind(b"\n") + 1
+        whole = data[:end] if end or len(data) < _LOG_CHUNK else data
         return LogChunk(tuple(whole.decode(errors="replace").splitlines()), position + len(whole))
 
+    def last_lines(self, ref: JobRef, count: int) -> tuple[str, ...]:
+        """The last lines of the log, without reading all of it."""
+        log = self._folder(ref.name).log
+        return self.logs(ref, max(0, log.stat().st_size - _TAIL)).lines[-count:] if log.exists() else ()
+
     def result(self, ref: JobRef) -> JobResult:
-        """The output folder and the seconds; own machines cost nothing here."""
+        """The output folder, the seconds and what they are worth."""
         folder = self._folder(ref.name)
         seconds = float((folder.status() or {}).get("seconds", 0.0))
-        return JobResult(folder.output.as_uri(), seconds=seconds, billable_seconds=seconds)
+        cost = seconds / 3600 * self.usd_per_hour
+        return JobResult(folder.output.as_uri(), seconds=seconds, billable_seconds=seconds, cost_usd=cost)
 
-    def find(self, tags: Mapping[str, str]) -> list[JobRef]:
+    def find(self, tags: Mapping[str, str], *, live: bool = False) -> list[TaggedJob]:
         """Jobs whose tags contain all of ``tags``."""
         if not self.home.exists():
             return []
-        folders = [JobFolder(p) for p in sorted(self.home.iterdir()) if not p.name.startswith(".")]
+        folders = (JobFolder(p) for p in sorted(self.home.iterdir()) if not p.name.startswith("."))
+        found = (self._tagged(folder) for folder in folders)
         return [
-            JobRef(self.name, f.name) for f in folders if tags.items() <= f.spec().get("tags", {}).items()
+            job
+            for job in found
+            if tags.items() <= job.tags.items() and not (live and job.status.state.is_terminal)
         ]
+
+    def _tagged(self, folder: JobFolder) -> TaggedJob:
+        spec, ref = folder.spec(), JobRef(self.name, folder.name)
+        return TaggedJob(
+            ref, spec.get("tags", {}), self._status(folder), spec["max_runtime_s"], self.usd_per_hour
+        )
 
     def console_url(self, ref: JobRef) -> str | None:
         """The job's log file."""

@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nightshift.platforms.job_folder import JobFolder
+from nightshift.platforms.job_folder import JobFolder, boot_id
 from nightshift.platforms.staging import stage
 
 __all__ = ["INPUT_OPTIONS", "detach_and_run", "main", "run"]
@@ -44,6 +44,7 @@ _KEPT = (
 )
 _KEPT_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "NCCL_")
 _PR_SET_PDEATHSIG = 1
+_BEAT_S = 1.0
 _inherited: list[Any] = []
 """Streams of the process that was forked: kept, because their end would close descriptors 0, 1 and 2."""
 
@@ -59,13 +60,26 @@ def run(folder: JobFolder, options: dict[str, dict[str, str]], *, warm: bool = F
         if lock is None or folder.status() is not None:
             return 0
         signal.pthread_sigmask(signal.SIG_BLOCK, _WAKE)
-        started = {"runner": os.getpid(), "session": os.getsid(0), "started_at": time.time()}
+        started = {
+            "runner": os.getpid(),
+            "session": os.getsid(0),
+            "boot": boot_id(),
+            "started_at": time.time(),
+        }
+        _beat_every_second(folder)
         folder.write_status(state="running", **started)
         try:
             return _run_job(folder, options, started, warm=warm)
         except Exception as error:
             _end(folder, started, "failed", failure="user_code", reason=f"{type(error).__name__}: {error}")
             raise
+
+
+def _beat_every_second(folder: JobFolder) -> None:
+    """By a timer signal, which a fork and a new program do not inherit, and no thread that they would."""
+    signal.signal(signal.SIGALRM, lambda *_: folder.beat())
+    signal.setitimer(signal.ITIMER_REAL, _BEAT_S, _BEAT_S)
+    folder.beat()
 
 
 def _run_job(
@@ -154,7 +168,7 @@ def _become_job(folder: JobFolder, spec: dict[str, Any], *, warm: bool) -> NoRet
         environment = _environment(folder, spec)
         os.chdir(spec["jobs_dir"])
         command = _command(folder, spec)
-        if warm and spec["gpus"] <= 1:
+        if warm and spec["machine"]["gpus"] <= 1:
             code = _run_module(command[2:], environment, spec["jobs_dir"])
         else:
             os.execve(sys.executable, [sys.executable, *command], environment)
@@ -172,8 +186,9 @@ def _command(folder: JobFolder, spec: dict[str, Any]) -> list[str]:
         spec["kind"], "--spec", str(folder.path / "job.json"), "--input", str(folder.input),
         "--output", str(folder.output), "--checkpoints", str(folder.checkpoints),
     ]  # fmt: skip
-    if spec["gpus"] > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={spec['gpus']}"]
+    gpus = spec["machine"]["gpus"]
+    if gpus > 1:
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}"]
         return [*launcher, "-m", "jobs", *arguments]
     return ["-m", "jobs", *arguments]
 
@@ -181,8 +196,8 @@ def _command(folder: JobFolder, spec: dict[str, Any]) -> list[str]:
 def _environment(folder: JobFolder, spec: dict[str, Any]) -> dict[str, str]:
     """The job's environment: what a program needs, none of Airflow's settings and secrets."""
     kept = {k: v for k, v in os.environ.items() if k in _KEPT or k.startswith(_KEPT_PREFIXES)}
-    if spec["cpus"]:
-        kept.setdefault("OMP_NUM_THREADS", str(spec["cpus"]))
+    if spec["machine"]["cpus"]:
+        kept.setdefault("OMP_NUM_THREADS", str(spec["machine"]["cpus"]))
     return {**kept, "PYTHONPATH": spec["jobs_dir"], "PYTHONUNBUFFERED": "1", "NIGHTSHIFT_JOB": folder.name}
 
 

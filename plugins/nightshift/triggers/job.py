@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from nightshift.hooks.platform import connect
 from nightshift.hooks.settings import current_settings
 from nightshift.platforms.base import JobRef
+from nightshift.platforms.patience import TROUBLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from nightshift.platforms.base import JobStatus, Platform
 
 __all__ = ["JobTrigger"]
+
+_LONGEST_PAUSE_S = 30.0
 
 
 class JobTrigger(BaseTrigger):
@@ -28,6 +31,7 @@ class JobTrigger(BaseTrigger):
     :param deadline: seconds since the epoch; absolute, because a restart builds the trigger anew.
     :param poll_s: seconds between two looks.
     :param log_position: where the job's log was read to already.
+    :param adopted_at: when the task's try took over a job of an earlier one; 0 when it did not. Handed back.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class JobTrigger(BaseTrigger):
         deadline: float,
         poll_s: float,
         log_position: int = 0,
+        adopted_at: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is untyped
         self.job = job
@@ -44,6 +49,7 @@ class JobTrigger(BaseTrigger):
         self.deadline = deadline
         self.poll_s = poll_s
         self.log_position = log_position
+        self.adopted_at = adopted_at
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What another triggerer needs to go on."""
@@ -53,35 +59,63 @@ class JobTrigger(BaseTrigger):
             "deadline": self.deadline,
             "poll_s": self.poll_s,
             "log_position": self.log_position,
+            "adopted_at": self.adopted_at,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look, stream the log, wait; one event at the end."""
-        platform, ref, last = self._platform(), JobRef(**self.job), ""
-        while True:
-            status = await platform.status_async(ref)
-            last = self._tell(ref, status, last)
-            await self._stream(platform, ref)
-            if status is None or status.state.is_terminal:
-                yield self._event(timed_out=False)
-                return
-            if time.time() >= self.deadline:
-                yield self._event(timed_out=True)
-                return
-            await asyncio.sleep(self.poll_s)
+        """Look, stream the log, wait; one event at the end, whatever happens on the way.
+
+        A platform that does not answer is asked again. Anything else wakes the worker, which meets the
+        same trouble and tells it with its class; a trigger that dies would fail the task and leave the job.
+        """
+        try:
+            timed_out = not await self._is_over_in_time()
+        except Exception:
+            self.log.exception("Cannot wait for job %s here: the worker goes on", self.job["name"])
+            timed_out = False
+        yield TriggerEvent(
+            {
+                "job": self.job,
+                "facts": self.facts,
+                "timed_out": timed_out,
+                "adopted_at": self.adopted_at,
+            }
+        )
 
     async def on_kill(self) -> None:
         """Stop the job: somebody cleared or ended the deferred task. (Not cleanup(): restarts run that.)"""
         ref = JobRef(**self.job)
         self.log.info("Task was ended by a user: stopping job %s", ref.name)
-        await self._platform().stop_async(ref)
+        for attempt in range(1, 6):
+            try:
+                await self._platform().stop_async(ref, "its task was ended by a user")
+            except TROUBLE as error:
+                self.log.warning("%s: asking again", error)
+                await asyncio.sleep(attempt)  # Airflow gives us 30 s in all; after that it is the reaper's
+            else:
+                return
 
-    def _event(self, *, timed_out: bool) -> TriggerEvent:
-        return TriggerEvent({"job": self.job, "facts": self.facts, "timed_out": timed_out})
+    async def _is_over_in_time(self) -> bool:
+        platform, ref, said, pause = self._platform(), JobRef(**self.job), "", self.poll_s
+        while True:
+            try:
+                status = await platform.status_async(ref)
+                await self._stream(platform, ref)
+            except TROUBLE as error:
+                pause = min(2 * max(pause, 0.25), _LONGEST_PAUSE_S)
+                self.log.warning("%s: looking again in %.1f s", error, pause)
+            else:
+                pause = self.poll_s
+                said = self._tell(ref, status, said)
+                if status is None or status.state.is_terminal:
+                    return True
+            if time.time() >= self.deadline:
+                return False
+            await asyncio.sleep(min(pause, max(0.0, self.deadline - time.time())))
 
-    def _tell(self, ref: JobRef, status: JobStatus | None, last: str) -> str:
-        state = str(status.state) if status else "gone"
-        if state != last:
+    def _tell(self, ref: JobRef, status: JobStatus | None, said: str) -> str:
+        state = "gone" if status is None else " ".join(filter(None, (str(status.state), status.reason)))
+        if state != said:
             self.log.info("Job %s is %s", ref.name, state)
         return state
 

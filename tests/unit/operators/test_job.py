@@ -3,103 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from nightshift.config.loader import load_pipeline
-from nightshift.config.settings import PROJECT
-from nightshift.errors import JobFailed, JobStopped, JobTimedOut
-from nightshift.operators import job as job_module
-from nightshift.operators.job import JobOperator
-from nightshift.platforms.base import JobRef, JobResult, JobSpec, JobState
-from nightshift.platforms.local import WARM, LocalPlatform
+from nightshift.errors import CapacityUnavailable, JobFailed, JobStopped, JobTimedOut
+from nightshift.platforms.base import JobRef, JobState, Machine
 from nightshift.triggers import job as trigger_module
 from tests.contract.platform_contract import wait_for
-from tests.fakes.toy_jobs import make_toy_jobs, starts
+from tests.fakes.toy_jobs import starts
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-PIPELINE = load_pipeline(PROJECT / "include" / "pipelines" / "flight_delays.yaml")
-
-
-class ToyOperator(JobOperator):
-    """Runs what the test puts into ``spec``."""
-
-    spec: JobSpec
-    of: LocalPlatform
-
-    def build_spec(self, context: Any) -> JobSpec:
-        self.facts["colour"] = "blue"
-        return self.spec
-
-    def platform(self) -> LocalPlatform:
-        return self.of
-
-    def finish(self, context: Any, ref: JobRef, result: JobResult) -> dict[str, Any]:
-        return {"finished": True}
-
-
-@dataclass
-class Store:
-    """A task state store, shared by the tries of a task."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-
-    def get(self, key: str) -> Any:
-        return self.values.get(key)
-
-    def set(self, key: str, value: Any) -> None:
-        self.values[key] = value
-
-
-@dataclass
-class Bench:
-    """One task over all of its tries."""
-
-    platform: LocalPlatform
-    spec: JobSpec
-    counter: Path
-    store: Store = field(default_factory=Store)
-
-    def operator(self, *, deferrable: bool = False, **changes: Any) -> ToyOperator:
-        """A new try, as a new worker process would build it."""
-        made = ToyOperator(
-            task_id="toy", pipeline=PIPELINE, deferrable=deferrable, defer_after_s=0, poll_s=0.02
-        )
-        made.of, made.spec = self.platform, replace(self.spec, job={**self.spec.job, **changes})
-        return made
-
-    @property
-    def context(self) -> Any:
-        ti = SimpleNamespace(dag_id="d", run_id="r", task_id="toy")
-        run = SimpleNamespace(partition_key="2013-01-05")
-        return {"ti": ti, "dag_run": run, "params": {}, "task_state_store": self.store}
-
-    def event_of(self, operator: ToyOperator) -> dict[str, Any]:
-        """Defer, and what the trigger then reports."""
-        with pytest.raises(TaskDeferred) as deferred:
-            operator.execute(self.context)
-
-        async def first() -> Any:
-            return await anext(deferred.value.trigger.run())
-
-        found: dict[str, Any] = asyncio.run(first()).payload
-        return found
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.delenv(WARM, raising=False)
-    platform = LocalPlatform(tmp_path / "home", make_toy_jobs(tmp_path / "toy"), grace_s=0.5)
-    monkeypatch.setattr(trigger_module, "connect", lambda *_: platform)
-    spec = JobSpec("train", {"counter": str(tmp_path / "starts")}, (), code_sha256="0")
-    return Bench(platform, spec, tmp_path / "starts")
+    from tests.unit.operators.job_bench import Bench
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferred"])
@@ -184,8 +102,8 @@ def test_after_a_failure_the_next_try_is_a_new_job_that_shares_the_checkpoints(b
     assert len(list((bench.platform.home / ".checkpoints").iterdir())) == 1
 
 
-def test_a_task_past_its_deadline_stops_the_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "_DEADLINE_SLACK_S", -3599.0)
+def test_a_task_past_its_deadline_stops_the_job(bench: Bench) -> None:
+    bench.spec = replace(bench.spec, max_runtime_s=3600, max_wait_s=-3599)
     operator = bench.operator(deferrable=True, seconds=60)
     event = bench.event_of(operator)
     assert event["timed_out"]
@@ -207,7 +125,7 @@ def test_a_killed_task_stops_its_job(bench: Bench, where: str) -> None:
         asyncio.run(deferred.value.trigger.on_kill())
     ref = JobRef(**deferred.value.trigger.job)
     wait_for(lambda: (status := bench.platform.status(ref)) and status.state.is_terminal)
-    event = {"job": ref.to_dict(), "facts": {}, "timed_out": False}
+    event = {"job": ref.to_dict(), "facts": {}, "timed_out": False, "adopted_at": 0.0}
     with pytest.raises(JobStopped):
         bench.operator(deferrable=True).execute_complete(bench.context, event)
 
@@ -219,3 +137,73 @@ def test_a_trigger_survives_the_way_to_another_triggerer(bench: Bench) -> None:
     assert path == "nightshift.triggers.job.JobTrigger"
     rebuilt = trigger_module.JobTrigger(**kwargs)
     assert rebuilt.serialize() == (path, kwargs)
+
+
+def test_the_deadline_counts_from_the_jobs_start_over_all_tries(bench: Bench) -> None:
+    first = bench.deferred(bench.operator(deferrable=True, seconds=60))
+    second = bench.deferred(bench.operator(deferrable=True, seconds=60))
+    assert second.deadline == first.deadline
+    bench.platform.stop(JobRef(**first.job))
+
+
+def test_a_clear_of_a_run_that_asks_for_it_starts_a_new_job(bench: Bench) -> None:
+    bench.params = {"force_new": True}
+    bench.operator().execute(bench.context)
+    bench.operator().execute(bench.context)  # a retry
+    assert len(starts(bench.counter)) == 1
+    bench.clears = 1
+    bench.operator().execute(bench.context)
+    bench.operator().execute(bench.context)
+    assert len(starts(bench.counter)) == 2
+
+
+def test_a_task_asks_for_the_next_machine_when_there_is_none_of_the_first(bench: Bench) -> None:
+    bench.spec = replace(bench.spec, candidates=(Machine(gpus=4), Machine(gpus=1), Machine(cpus=1)))
+    found = bench.operator().execute(bench.context)
+    assert found["finished"]
+    assert bench.platform.calls.count("submit") == 3
+    assert len(starts(bench.counter)) == 1
+
+
+def test_a_task_whose_machines_are_all_out_says_so_and_may_be_tried_again(bench: Bench) -> None:
+    bench.spec = replace(bench.spec, candidates=(Machine(gpus=4), Machine(gpus=1)))
+    with pytest.raises(CapacityUnavailable, match="asks for 1 GPUs, this machine has 0"):
+        bench.operator().execute(bench.context)
+    assert starts(bench.counter) == []
+
+
+def test_a_new_try_waits_until_the_job_that_a_clear_stops_has_ended_and_starts_its_own(bench: Bench) -> None:
+    trigger = bench.deferred(bench.operator(deferrable=True, seconds=1.5, ignore_term=True))
+    wait_for(lambda: starts(bench.counter))
+    bench.platform.stop(JobRef(**trigger.job), "cleared")  # still stopping when the new try looks
+    assert bench.operator(seconds=1.5, ignore_term=True).execute(bench.context)["finished"]
+    assert len(starts(bench.counter)) == 2
+
+
+def test_a_stop_meant_for_the_try_before_does_not_fail_the_new_one(bench: Bench) -> None:
+    trigger = bench.deferred(bench.operator(deferrable=True, seconds=1.0))
+    wait_for(lambda: starts(bench.counter))
+    cleared = bench.deferred(bench.operator(deferrable=True, seconds=1.0))  # has adopted the job
+    asyncio.run(trigger.on_kill())  # and now the old trigger hears of the clear
+    found = bench.operator(seconds=1.0).execute_complete(bench.context, bench.fired(cleared))
+    assert found["finished"]
+    assert found["job"].endswith("-r2")
+    assert len(starts(bench.counter)) == 2
+
+
+def test_a_mapped_task_does_not_stop_the_job_of_a_partition_that_moved_to_another_index(
+    bench: Bench,
+) -> None:
+    trigger = bench.deferred(bench.operator(deferrable=True, seconds=60))
+    bench.partition = "2013-01-06"
+    bench.operator(other="document").execute(bench.context)
+    status = bench.platform.status(JobRef(**trigger.job))
+    assert status is not None
+    assert not status.state.is_terminal
+    bench.platform.stop(JobRef(**trigger.job))
+
+
+def test_the_result_says_what_the_job_cost(bench: Bench) -> None:
+    found = bench.operator(seconds=0.2).execute(bench.context)
+    assert found["billable_seconds"] == found["seconds"] >= 0.2
+    assert found["cost_usd"] == pytest.approx(found["seconds"] * 0.001, abs=1e-5)

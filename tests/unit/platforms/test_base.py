@@ -23,6 +23,7 @@ from nightshift.platforms.base import (
     JobSpec,
     JobState,
     JobStatus,
+    Machine,
     error_of,
     job_name,
 )
@@ -63,7 +64,7 @@ def test_the_fingerprint_changes_with_what_decides_the_result() -> None:
 
 
 def test_the_fingerprint_ignores_where_and_how_long_a_job_runs() -> None:
-    moved = replace(SPEC, max_runtime_s=1, cpus=8, tags={"run": "x"})
+    moved = replace(SPEC, max_runtime_s=1, candidates=(Machine(cpus=8),), tags={"run": "x"})
     renumbered = replace(SPEC, job={**SPEC.job, "manifests": {"clean": {"version": 4}}})
     assert {SPEC.fingerprint} == {moved.fingerprint, renumbered.fingerprint}
 
