@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable, TaskGroup, TriggerRule
 
 from nightshift.notifiers.alerts import FailureAlert
-from nightshift.operators.dag_parts import asset, dag_arguments, partition_param, pipelines
+from nightshift.operators.dag_parts import (
+    asset,
+    dag_arguments,
+    force_new_param,
+    job_arguments,
+    partition_param,
+    pipelines,
+)
 from nightshift.operators.decide import PromoteOperator, RegisterOperator
 from nightshift.operators.learn import EvaluateOperator, TrainOperator, TuneOperator
 from nightshift.operators.plan import PlanOperator
@@ -36,6 +43,7 @@ def _params(pipeline: Pipeline) -> dict[str, Param]:
             title="Promote",
             description="May the new model take the champion's place when the gate says so?",
         ),
+        "force_new": force_new_param(),
     }
 
 
@@ -48,17 +56,18 @@ def build(pipeline: Pipeline) -> DAG:
         params=_params(pipeline),
     ) as dag:
         common = {"pipeline": pipeline, "on_failure_callback": [FailureAlert(pipeline=pipeline)]}
+        jobs = {**common, **job_arguments(pipeline)}
         plan = PlanOperator(task_id="plan", **common)
         with TaskGroup("learn", tooltip="Jobs on the pipeline's platform"):
-            tune = TuneOperator(task_id="tune", plan=plan.output, **common)
+            tune = TuneOperator(task_id="tune", plan=plan.output, **jobs)
             train = TrainOperator(
                 task_id="train",
                 plan=plan.output,
                 tuned=tune.output,
                 trigger_rule=TriggerRule.NONE_FAILED,
-                **common,
+                **jobs,
             )
-            evaluate = EvaluateOperator(task_id="evaluate", plan=plan.output, trained=train.output, **common)
+            evaluate = EvaluateOperator(task_id="evaluate", plan=plan.output, trained=train.output, **jobs)
         with TaskGroup("decide", tooltip="Registry and champion"):
             register = RegisterOperator(
                 task_id="register",

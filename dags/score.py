@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable
 
 from nightshift.notifiers.alerts import FailureAlert
-from nightshift.operators.dag_parts import asset, dag_arguments, partition_param, pipelines
+from nightshift.operators.dag_parts import (
+    asset,
+    dag_arguments,
+    force_new_param,
+    job_arguments,
+    partition_param,
+    pipelines,
+)
 from nightshift.operators.score import BatchScoreOperator, PublishOperator
 
 if TYPE_CHECKING:
@@ -34,10 +41,11 @@ def build(pipeline: Pipeline) -> DAG:
                 title="Model version",
                 description="Score with this version instead of the champion.",
             ),
+            "force_new": force_new_param(),
         },
     ) as dag:
         common = {"pipeline": pipeline, "on_failure_callback": [FailureAlert(pipeline=pipeline)]}
-        score = BatchScoreOperator(task_id="score", **common)
+        score = BatchScoreOperator(task_id="score", **common, **job_arguments(pipeline))
         PublishOperator(
             task_id="publish", scored=score.output, asset=asset(pipeline, "predictions"), **common
         )

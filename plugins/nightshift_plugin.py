@@ -1,9 +1,12 @@
-"""Registers with Airflow what Nightshift adds to it: links on tasks and pages in the UI."""
+"""Registers with Airflow what Nightshift adds to it: links on tasks, pages in the UI, a deadline's start."""
 
 from __future__ import annotations
 
 from airflow.plugins_manager import AirflowPlugin
 
+from nightshift.executors.pools import PoolMaker
+from nightshift.executors.priority import NightFirst
+from nightshift.notifiers.deadline import NightBegan
 from nightshift.operators.base import MlflowLink, ValidationReportLink
 from nightshift.ui.app import app
 
@@ -14,5 +17,8 @@ class NightshiftPlugin(AirflowPlugin):
     """The one plugin of this project."""
 
     name = "nightshift"
+    deadline_references = (NightBegan,)
+    listeners = (PoolMaker(),)
+    priority_weight_strategies = (NightFirst,)
     operator_extra_links = (MlflowLink(), ValidationReportLink())
     fastapi_apps = ({"app": app, "url_prefix": "/nightshift", "name": "Nightshift"},)

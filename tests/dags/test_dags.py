@@ -36,6 +36,7 @@ bag = DagBag(dag_folder=sys.argv[1])
 seconds = time.monotonic() - began
 def task(t):
     return {"owner": t.owner, "retries": t.retries, "policy": t.retry_policy is not None, "pool": t.pool,
+            "priority": t.priority_weight,
             "alerts": len(t.on_failure_callback or []), "downstream": sorted(t.downstream_task_ids),
             "outlets": [a.name for a in t.outlets]}
 dags = {d.dag_id: {"tags": sorted(d.tags), "doc": d.doc_md or "", "params": sorted(d.params),
@@ -83,16 +84,22 @@ def test_every_file_is_read_without_a_heavy_library(parsed: dict[str, Any]) -> N
     assert parsed["errors"] == {}
 
 
-def test_every_pipeline_has_its_three_dags(dags: dict[str, Any]) -> None:
+NIGHTLY = ("ingest", "retrain", "score")
+MANUAL: tuple[str, ...] = ()
+OTHERS = {"reap_orphans"}
+
+
+def test_every_pipeline_has_its_dags(dags: dict[str, Any]) -> None:
     names = [path.stem for path in (PROJECT / "include" / "pipelines").glob("*.yaml")]
-    assert set(dags) == {f"{name}_{verb}" for name in names for verb in ("ingest", "retrain", "score")}
+    assert set(dags) == {f"{name}_{verb}" for name in names for verb in (*NIGHTLY, *MANUAL)} | OTHERS
 
 
 def test_every_dag_says_what_it_is_for_and_has_a_documented_form(dags: dict[str, Any]) -> None:
     for dag_id, dag in dags.items():
         assert len(dag["doc"]) > 200, dag_id
         assert dag_id.rpartition("_")[2] in dag["tags"], dag_id
-        assert "partition" in dag["params"], dag_id
+        if dag_id.endswith(NIGHTLY):
+            assert "partition" in dag["params"], dag_id
         assert dag["described"], dag_id
         assert dag["catchup"] is False, dag_id
 
@@ -107,7 +114,16 @@ def test_every_task_has_an_owner_and_retries_only_what_a_retry_can_cure(dags: di
 
 def test_every_task_that_can_fail_by_its_data_tells_somebody(dags: dict[str, Any]) -> None:
     silent = {t for dag in dags.values() for t, task in dag["tasks"].items() if not task["alerts"]}
-    assert silent == {"announce"}
+    assert silent == {"announce", "reap"}
+
+
+def test_jobs_are_counted_by_their_platforms_pool_and_nights_go_first(dags: dict[str, Any]) -> None:
+    tasks = {t: task for d in dags.values() for t, task in d["tasks"].items()}
+    jobs = ("learn.tune", "learn.train", "learn.evaluate", "score")
+    assert {tasks[name]["pool"] for name in jobs} == {"nightshift_local"}
+    assert {task["priority"] for d in NIGHTLY for task in dags[f"flight_delays_{d}"]["tasks"].values()} == {
+        100
+    }
 
 
 def test_the_chain_of_a_night_is_closed_by_assets(dags: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -25,9 +26,11 @@ __all__ = [
     "Location",
     "StoredObject",
     "download",
+    "list_folders",
     "list_objects",
     "object_exists",
     "read_object",
+    "read_objects",
     "remove",
     "upload",
     "write_object",
@@ -37,6 +40,7 @@ _KIND = {"file": "file", "s3": "s3", "s3a": "s3", "abfs": "abfs", "abfss": "abfs
 # Options that object_store takes for its HTTP client, whatever the cloud; obstore wants them apart.
 _CLIENT_OPTIONS = frozenset({"allow_http", "allow_invalid_certificates", "connect_timeout", "timeout"})
 # Keeps a host that is down from holding a task for object_store's default of three minutes.
+_READERS = 16
 _RETRIES: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
 
 
@@ -161,6 +165,15 @@ def list_objects(location: Location) -> list[StoredObject]:
     return sorted(found, key=lambda each: each.path)
 
 
+def list_folders(location: Location) -> list[str]:
+    """Names of the folders right below ``location``, in order; what lies in them is not looked at."""
+    if location.is_local and not location.path().is_dir():
+        return []
+    with storage_errors(location, "listing"):
+        found = obstore.list_with_delimiter(location.store())["common_prefixes"]
+    return sorted(each.strip("/") for each in found)
+
+
 def read_object(location: Location, path: str) -> bytes | None:
     """The object's content, or None when there is none of that name."""
     if location.is_local and not location.path().is_dir():
@@ -170,6 +183,23 @@ def read_object(location: Location, path: str) -> bytes | None:
             return bytes(obstore.get(location.store(), path).bytes())
         except (NotFoundError, FileNotFoundError):
             return None
+
+
+def read_objects(location: Location, paths: Sequence[str]) -> dict[str, bytes]:
+    """Those of these objects that are there, read side by side: small ones are nothing but waiting."""
+    if not paths or (location.is_local and not location.path().is_dir()):
+        return {}
+    store = location.store()
+
+    def read(path: str) -> bytes | None:
+        try:
+            return bytes(obstore.get(store, path).bytes())
+        except (NotFoundError, FileNotFoundError):
+            return None
+
+    with storage_errors(location, "reading below"), ThreadPoolExecutor(_READERS) as readers:
+        found = dict(zip(paths, readers.map(read, paths), strict=True))
+    return {path: data for path, data in found.items() if data is not None}
 
 
 def object_exists(location: Location, path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from dataclasses import dataclass, field
@@ -9,9 +10,22 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["Failed", "Message", "compose", "report_url", "run_url"]
+__all__ = [
+    "Failed",
+    "Message",
+    "Orphan",
+    "RunLink",
+    "backfill_failed",
+    "budget_passed",
+    "compose",
+    "orphans_reaped",
+    "partition_late",
+    "partition_missing",
+    "report_url",
+    "run_url",
+]
 
 _BODY = 3500  # the shortest limit of the usual channels is 4,000 characters
 _LINE = 300
@@ -41,6 +55,37 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class RunLink:
+    """A DAG run, as a message names it and links to it."""
+
+    dag_id: str
+    run_id: str
+    ui_url: str
+
+    @property
+    def url(self) -> str:
+        """The run in Airflow's UI."""
+        return f"{self.ui_url}/dags/{quote(self.dag_id, safe='')}/runs/{quote(self.run_id, safe='')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A job that ran on for nobody until it was stopped.
+
+    :param state_of_task: the task instance's state when the job was found; empty when it has none.
+    :param saved_seconds: what was left until the job's own limit; ``saved_usd`` what that would have cost.
+    """
+
+    job: str
+    dag: str
+    run: str
+    task: str
+    state_of_task: str
+    saved_seconds: float = 0.0
+    saved_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """Plain text; channels turn it into what they show, and escape it then."""
 
@@ -50,10 +95,9 @@ class Message:
 
 def run_url(ui_url: str, failed: Failed) -> str:
     """The failed task in Airflow's UI."""
-    parts = (quote(each, safe="") for each in (failed.dag_id, failed.run_id, failed.task_id))
-    dag, run, task = parts
+    run = RunLink(failed.dag_id, failed.run_id, ui_url).url
     mapped = f"/mapped/{failed.map_index}" if failed.map_index >= 0 else ""
-    return f"{ui_url}/dags/{dag}/runs/{run}/tasks/{task}{mapped}"
+    return f"{run}/tasks/{quote(failed.task_id, safe='')}{mapped}"
 
 
 def report_url(ui_url: str, pipeline: str, partition: str) -> str:
@@ -63,12 +107,12 @@ def report_url(ui_url: str, pipeline: str, partition: str) -> str:
 
 def compose(failed: Failed, ui_url: str) -> Message:
     """The alert of a failed task, at most 3,500 characters."""
-    where = f"{failed.pipeline} {failed.partition}".strip()
     what = "blocked by validation" if failed.summary else f"task {failed.task_id} failed"
+    others = ", the first of its mapped tasks to fail" if failed.map_index >= 0 else ""
     head = [
         f"Pipeline: {_safe(failed.pipeline)}",
         f"Partition: {_safe(failed.partition) or 'not known'}",
-        f"DAG: {_safe(failed.dag_id)}, task {_safe(failed.task_id)}, try {failed.try_number}",
+        f"DAG: {_safe(failed.dag_id)}, task {_safe(failed.task_id)}, try {failed.try_number}{others}",
     ]
     links = [f"Airflow: {run_url(ui_url, failed)}"]
     if failed.summary:
@@ -76,7 +120,98 @@ def compose(failed: Failed, ui_url: str) -> Message:
         middle = _validation(failed.summary, failed.examples)
     else:
         middle = [f"Error: {_safe(failed.error, _ERROR)}"]
-    return Message(_safe(f"[nightshift] {where}: {what}", 120), _fit(head, middle, links))
+    return Message(_title(failed.pipeline, failed.partition, what), _fit(head, middle, links))
+
+
+def partition_missing(
+    pipeline: str, partition: str, missing: Sequence[str], run: RunLink, minutes: float
+) -> Message:
+    """A partition that has not landed by its deadline.
+
+    :param missing: markers that are not there, as URIs.
+    :param minutes: how long the night has been waiting.
+    """
+    head = [
+        f"Pipeline: {_safe(pipeline)}",
+        f"Partition: {_safe(partition)}",
+        f"DAG: {_safe(run.dag_id)}",
+        f"Not there {minutes:g} minutes after the night began; it starts by itself when this has landed:",
+    ]
+    middle = [f"- {_safe(each)}" for each in missing]
+    return Message(_title(pipeline, partition, "has not landed"), _fit(head, middle, [f"Airflow: {run.url}"]))
+
+
+def partition_late(
+    pipeline: str, partition: str, busy: Mapping[str, str], run: RunLink, minutes: float
+) -> Message:
+    """A partition that has landed, but whose run is not over by the deadline.
+
+    :param busy: tasks that have not ended, each with its state.
+    """
+    head = [
+        f"Pipeline: {_safe(pipeline)}",
+        f"Partition: {_safe(partition)}",
+        f"DAG: {_safe(run.dag_id)}",
+        f"It has landed, but its run is not over {minutes:g} minutes after the night began. Not ended:",
+    ]
+    middle = [f"- {_safe(task)}: {_safe(state)}" for task, state in busy.items()]
+    return Message(_title(pipeline, partition, "is late"), _fit(head, middle, [f"Airflow: {run.url}"]))
+
+
+def budget_passed(pipeline: str, month: str, spent_usd: float, budget_usd: float, ui_url: str) -> Message:
+    """The month's budget is used up."""
+    head = [
+        f"Pipeline: {_safe(pipeline)}",
+        f"Month: {_safe(month)} (UTC)",
+        f"Spent: {spent_usd:,.2f} USD, budget: {budget_usd:,.2f} USD",
+    ]
+    middle = ["Jobs go on being started: the budget is told, not enforced."]
+    return Message(_title(pipeline, month, "budget passed"), _fit(head, middle, [f"Airflow: {ui_url}/dags"]))
+
+
+def orphans_reaped(pipeline: str, orphans: Sequence[Orphan], ui_url: str) -> Message:
+    """Jobs that ran on for nobody and were stopped."""
+    seconds = math.fsum(each.saved_seconds for each in orphans)
+    usd = math.fsum(each.saved_usd for each in orphans)
+    head = [
+        f"Pipeline: {_safe(pipeline)}",
+        f"Stopped, because no task waits for them any more: {_count(len(orphans), 'job')}",
+        f"Saved: up to {seconds / 3600:,.2f} hours and {usd:,.2f} USD",
+    ]
+    middle = [
+        f"- {_safe(each.job)}: of {_safe(each.dag)} {_safe(each.run)}, task {_safe(each.task)}, "
+        f"which is {_safe(each.state_of_task) or 'gone'}"
+        for each in orphans
+    ]
+    links = [f"Airflow: {RunLink(each.dag, each.run, ui_url).url}" for each in orphans[:1]]
+    return Message(
+        _title(pipeline, "", f"{_count(len(orphans), 'orphaned job')} stopped"), _fit(head, middle, links)
+    )
+
+
+def backfill_failed(pipeline: str, failed: Mapping[str, str], done: int, run: RunLink) -> Message:
+    """A backfill that has ended, and not well for every partition.
+
+    :param failed: the reason of each partition that failed.
+    :param done: partitions that ended well.
+    """
+    partitions = sorted(failed)
+    head = [
+        f"Pipeline: {_safe(pipeline)}",
+        f"DAG: {_safe(run.dag_id)}",
+        f"Partitions: {done} done, {len(failed)} failed; run it again for the failed ones",
+    ]
+    middle = [f"- {_safe(each)}: {_safe(failed[each])}" for each in partitions]
+    what = f"backfill ended with {_count(len(failed), 'failed partition')}"
+    return Message(_title(pipeline, "", what), _fit(head, middle, [f"Airflow: {run.url}"]))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _title(pipeline: str, what: str, happened: str) -> str:
+    return _safe(f"[nightshift] {' '.join((pipeline, what)).strip()}: {happened}", 120)
 
 
 def _fit(head: list[str], middle: list[str], links: list[str]) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, Param
 
 from nightshift.config.loader import load_all
+from nightshift.executors.pools import BACKFILL_POOL, job_pool
+from nightshift.executors.priority import NightFirst
 from nightshift.hooks.settings import current_settings
 
 if TYPE_CHECKING:
@@ -17,7 +19,23 @@ if TYPE_CHECKING:
     from nightshift.config.pipeline import Pipeline
     from nightshift.errors import NightshiftError
 
-__all__ = ["asset", "broken_pipelines", "dag_arguments", "partition_param", "pipelines"]
+__all__ = [
+    "BACKFILL",
+    "NIGHTLY",
+    "asset",
+    "broken_pipelines",
+    "dag_arguments",
+    "force_new_param",
+    "job_arguments",
+    "partition_param",
+    "pipelines",
+]
+
+NIGHTLY: dict[str, Any] = {"priority_weight": 100, "weight_rule": NightFirst()}
+"""Arguments of tasks that a night waits for."""
+
+BACKFILL: dict[str, Any] = {"priority_weight": 1, "weight_rule": "absolute", "pool": BACKFILL_POOL}
+"""Arguments of tasks that may wait for a night."""
 
 
 @functools.cache
@@ -53,6 +71,21 @@ def partition_param(pipeline: Pipeline) -> Param:
     )
 
 
+def force_new_param() -> Param:
+    """The form field for a run whose jobs are not to be adopted."""
+    return Param(
+        False,
+        type="boolean",
+        title="Force new jobs",
+        description="Let every clear of a task of this run start a new job, even where nothing has changed.",
+    )
+
+
+def job_arguments(pipeline: Pipeline) -> dict[str, Any]:
+    """Arguments of a night's tasks that run jobs: the pool of their platform counts them."""
+    return {**NIGHTLY, "pool": job_pool(pipeline.platform)}
+
+
 def dag_arguments(pipeline: Pipeline, verb: str, doc: str) -> dict[str, Any]:
     """What every DAG of a pipeline has: id, description, documentation, tags, dates."""
     last = pipeline.partitions.end
@@ -66,7 +99,7 @@ def dag_arguments(pipeline: Pipeline, verb: str, doc: str) -> dict[str, Any]:
         # The last partition is due the day after it.
         "end_date": _midnight(last + dt.timedelta(days=2)) if last else None,
         "catchup": False,
-        "default_args": {"owner": pipeline.owner},
+        "default_args": {"owner": pipeline.owner, **NIGHTLY},
     }
 
 

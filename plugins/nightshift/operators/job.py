@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from nightshift.errors import CapacityUnavailable, JobError, JobFailed, JobStopped
+from nightshift.errors import CapacityUnavailable, JobError, JobFailed, JobStopped, NightshiftError
 from nightshift.hooks.platform import connect
+from nightshift.notifiers.budget import check_budget
 from nightshift.operators.base import PipelineOperator
 from nightshift.platforms.base import Failure, JobRef, JobState, error_of, job_name
 from nightshift.platforms.patience import patiently
@@ -224,6 +225,7 @@ class JobOperator(PipelineOperator):
         status = patiently(platform.status, ref)
         if status is not None and not (status.state.is_terminal or timed_out):
             return self.execute(context)  # the trigger could not go on: wait here and defer anew
+        self._record_cost(context, platform, ref, status)
         error = error_of(ref, status, timed_out=timed_out)
         self._repeat_last_lines(platform, ref)
         if error is None:
@@ -232,6 +234,31 @@ class JobOperator(PipelineOperator):
             self.log.warning("%s: starting the next job", error)
             return self.execute(context)
         raise error
+
+    def _record_cost(
+        self, context: Context, platform: Platform, ref: JobRef, status: JobStatus | None
+    ) -> None:
+        """A job that failed or was stopped has cost its money too."""
+        from nightshift.lake.spend import JobCost, record
+
+        if status is None or not status.state.is_terminal:
+            return
+        result, partition = patiently(platform.result, ref), self.partition(context)
+        self.log.info(
+            "Job %s %s after %.1f s, %.1f s billed, %.4f USD",
+            *(ref.name, status.state, result.seconds, result.billable_seconds, result.cost_usd),
+        )
+        cost = JobCost(
+            *(ref.name, self.kind, partition, result.seconds, result.billable_seconds, result.cost_usd),
+            ended_at=time.time(),
+            state=str(status.state),
+        )
+        try:
+            record(self.lake(), cost)
+        except NightshiftError as error:
+            self.log.warning("The cost of job %s was not recorded: %s", ref.name, error)
+        else:
+            check_budget(self.pipeline, self.lake())
 
     def _returned(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:
         return {
