@@ -1,9 +1,10 @@
-"""The score job: the champion's probability for every clean row of one partition, in bounded memory."""
+"""The score job: the champion's probability for every clean row of its partitions, in bounded memory."""
 
 from __future__ import annotations
 
 import shutil
 import time
+from functools import cache
 from typing import TYPE_CHECKING
 
 from jobs.contract import BadInput, atomic, metric, say, write_json
@@ -11,7 +12,7 @@ from jobs.features import batches
 from jobs.models import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import numpy as np
@@ -26,22 +27,45 @@ CHANNEL, CHAMPION = "clean", "champion"
 
 
 def run(job: Job) -> None:
-    """Write predictions/part-*.parquet (row_id, prediction) and counts.json.
+    """Write predictions/<partition>/part-*.parquet (row_id, prediction) and counts.json.
 
-    :raises BadInput: when the partition has no rows, or the input no champion.
-    :raises RuntimeError: when predictions and rows do not match one to one.
+    The partitions are the days of ``splits.holdout``, or the job's own where there are none. One that
+    cannot be scored is named in counts.json and does not stop the others.
+
+    :raises BadInput: when no partition has rows, or the input no champion.
+    :raises RuntimeError: when predictions and rows of none match one to one.
     """
     started, spec = time.perf_counter(), job.spec
-    row_ids = _row_ids(job.input / CHANNEL / f"partition={spec.partition}", spec.partition)
-    scorer = load(job.input / "models" / CHAMPION)
-    folder = job.output / "predictions"
-    shutil.rmtree(folder, ignore_errors=True)  # of an earlier try
-    frames = batches(spec, job.input, [spec.partition], spec.scoring.batch_rows)
-    rows = score_frames(scorer, frames, row_ids, folder)
+    days = spec.splits.holdout or (spec.partition,)
+    champion = cache(lambda: load(job.input / "models" / CHAMPION))
+    shutil.rmtree(job.output / "predictions", ignore_errors=True)  # of an earlier try
+    scored: dict[str, dict[str, int]] = {}
+    failed: dict[str, str] = {}
+    for day in days:
+        try:
+            scored[day] = _score(job, champion, day)
+        except (BadInput, RuntimeError) as error:
+            if len(days) == 1:
+                raise
+            say(f"{day} cannot be scored: {error}")
+            failed[day] = f"{type(error).__name__}: {error}"
+    if not scored:
+        raise RuntimeError(f"no partition could be scored; the last one: {failed.popitem()[1]}")
     seconds = time.perf_counter() - started
-    write_json(job.output / "counts.json", {"rows_in": len(row_ids), "rows_out": rows, "seconds": seconds})
-    metric("rows_scored", rows)
-    metric("rows_per_s", rows / seconds)
+    rows = {key: sum(counts[key] for counts in scored.values()) for key in ("rows_in", "rows_out")}
+    write_json(
+        job.output / "counts.json", {**rows, "seconds": seconds, "partitions": scored, "failed": failed}
+    )
+    metric("rows_scored", rows["rows_out"])
+    metric("rows_per_s", rows["rows_out"] / seconds)
+
+
+def _score(job: Job, champion: Callable[[], Scorer], day: str) -> dict[str, int]:
+    """One partition; how many rows it has and how many predictions."""
+    row_ids = _row_ids(job.input / CHANNEL / f"partition={day}", day)
+    frames = batches(job.spec, job.input, [day], job.spec.scoring.batch_rows)
+    rows = score_frames(champion(), frames, row_ids, job.output / "predictions" / day)
+    return {"rows_in": len(row_ids), "rows_out": rows}
 
 
 def score_frames(scorer: Scorer, frames: Iterable[pd.DataFrame], row_ids: np.ndarray, folder: Path) -> int:

@@ -15,11 +15,13 @@ Switch: ``NIGHTSHIFT_WARM=0`` starts the embedded stack with the plain LocalExec
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
 import logging
 import os
+import signal
 import time
 import warnings
 from dataclasses import asdict, dataclass
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["MODULES", "WarmLocalExecutor", "Warmth", "warm_up"]
 
 log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
 
 MODULES = (
     "pandas",
@@ -89,10 +93,15 @@ def warm_up(modules: Sequence[str] = MODULES) -> Warmth:
 
 
 class WarmLocalExecutor(LocalExecutor):
-    """Airflow's LocalExecutor whose workers, and so tasks, are born with the heavy imports done."""
+    """Airflow's LocalExecutor whose workers, and so tasks, are born with the heavy imports done.
+
+    They die with their scheduler, at once. Otherwise the next scheduler would start their tasks anew, the
+    old ones would be told to end, and they would stop the jobs that the new ones have just found.
+    """
 
     def start(self) -> None:
         """Import, then fork the workers (Airflow freezes the garbage collector around the fork)."""
+        os.register_at_fork(after_in_child=_DieTogether(os.getpid()))
         warmth = warm_up(_configured_modules())
         os.environ[WARM] = "1"  # the local platform may fork its jobs from a worker
         gc.collect()
@@ -101,6 +110,28 @@ class WarmLocalExecutor(LocalExecutor):
         log.info("Workers forked warm: %d modules in %.1f s", len(warmth.imported), warmth.seconds)
         if file := os.environ.get(WARM_FILE):
             Path(file).write_text(json.dumps(asdict(warmth)))
+
+
+class _DieTogether:
+    """Binds a worker's life to its scheduler's, and a task's to its worker's; not a job's to its task's.
+
+    :param scheduler: process id.
+    """
+
+    def __init__(self, scheduler: int) -> None:
+        self._parent: int | None = scheduler
+        self._depth = 0
+
+    def __call__(self) -> None:
+        """In the child of every fork."""
+        parent = os.getppid()
+        if parent != self._parent:
+            return
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died in between
+            os._exit(1)
+        self._depth += 1
+        self._parent = os.getpid() if self._depth == 1 else None  # a worker's children die with it too
 
 
 def _import_quietly(name: str) -> None:

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from nightshift.lake.tables import Lake
 
 __all__ = [
+    "BackfillLink",
     "MlflowLink",
     "PipelineOperator",
     "ValidationReportLink",
     "is_backfill",
     "resolve_partition",
     "retry_policy",
+    "task_arguments",
 ]
 
 
@@ -95,30 +97,49 @@ class MlflowLink(_RememberedLink):
     name = "MLflow"
 
 
+class BackfillLink(_RememberedLink):
+    """To the page of the backfill: its plan, and what became of it."""
+
+    name = "Backfill"
+
+
 class ValidationReportLink(_RememberedLink):
     """To the partition's validation report."""
 
     name = "Validation report"
 
 
+def task_arguments(pipeline: Pipeline) -> dict[str, Any]:
+    """What every task of a pipeline has. Mapped tasks need it spelled out: Airflow reads it before
+    it builds the operator."""
+    return {
+        "owner": pipeline.owner,
+        "retries": 3,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": True,
+        "retry_policy": retry_policy(),
+    }
+
+
 class PipelineOperator(BaseOperator):
     """An operator that works on one partition of one pipeline.
 
     :param pipeline: the pipeline file, parsed.
+    :param for_partition: the partition, where it is not the run's own: in a backfill's mapped tasks.
     """
 
-    def __init__(self, *, pipeline: Pipeline, **kwargs: Any) -> None:
-        kwargs.setdefault("owner", pipeline.owner)
-        kwargs.setdefault("retries", 3)
-        kwargs.setdefault("retry_delay", timedelta(seconds=30))
-        kwargs.setdefault("retry_exponential_backoff", True)
-        kwargs.setdefault("retry_policy", retry_policy())
-        super().__init__(**kwargs)
+    template_fields: tuple[str, ...] = ("for_partition",)
+
+    def __init__(self, *, pipeline: Pipeline, for_partition: Any = None, **kwargs: Any) -> None:
+        super().__init__(**{**task_arguments(pipeline), **kwargs})
         self.pipeline = pipeline
+        self.for_partition = for_partition
         self.links: dict[str, str] = {}
 
     def partition(self, context: Context) -> str:
-        """The partition this run is about."""
+        """The partition this task is about."""
+        if self.for_partition is not None:
+            return check_key(self.pipeline, self.for_partition)
         return resolve_partition(context, self.pipeline)
 
     @property

@@ -23,7 +23,7 @@ class RegisterOperator(PipelineOperator):
     :param plan, tuned, trained, evaluated: what the night's tasks returned; ``tuned`` may be None.
     """
 
-    template_fields = ("plan", "tuned", "trained", "evaluated")
+    template_fields = (*PipelineOperator.template_fields, "plan", "tuned", "trained", "evaluated")
     operator_extra_links = (MlflowLink(),)
 
     def __init__(self, *, plan: Any, tuned: Any, trained: Any, evaluated: Any, **kwargs: Any) -> None:
@@ -84,7 +84,7 @@ class PromoteOperator(PipelineOperator):
     :param asset: told about the partition's decision, whether the champion changed or not.
     """
 
-    template_fields = ("registered", "evaluated")
+    template_fields = (*PipelineOperator.template_fields, "registered", "evaluated")
     operator_extra_links = (MlflowLink(),)
 
     def __init__(self, *, registered: Any, evaluated: Any, asset: Asset, **kwargs: Any) -> None:

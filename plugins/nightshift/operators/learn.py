@@ -29,7 +29,7 @@ class NightJobOperator(JobOperator):
     :param plan: what :class:`~nightshift.operators.plan.PlanOperator` returned.
     """
 
-    template_fields: tuple[str, ...] = ("plan",)
+    template_fields: tuple[str, ...] = (*JobOperator.template_fields, "plan")
 
     def __init__(self, *, plan: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -107,7 +107,7 @@ class TrainOperator(NightJobOperator):
     :param tuned: what :class:`TuneOperator` returned, None when it was skipped.
     """
 
-    template_fields = ("plan", "tuned")
+    template_fields = (*NightJobOperator.template_fields, "tuned")
     kind = "train"
 
     def __init__(self, *, tuned: Any = None, **kwargs: Any) -> None:
@@ -136,14 +136,17 @@ class EvaluateOperator(NightJobOperator):
     """Compares the new model with the champion on the same frozen holdout.
 
     :param trained: what :class:`TrainOperator` returned.
+    :param against_champion: False measures the new model alone, as for the past: today's champion may have
+        learned from that holdout.
     """
 
-    template_fields = ("plan", "trained")
+    template_fields = (*NightJobOperator.template_fields, "trained")
     kind = "evaluate"
 
-    def __init__(self, *, trained: Any, **kwargs: Any) -> None:
+    def __init__(self, *, trained: Any, against_champion: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.trained = trained
+        self.against_champion = against_champion
 
     def build_spec(self, context: Context) -> JobSpec:
         """The holdout days, the new model and, where there is one, the champion."""
@@ -163,6 +166,9 @@ class EvaluateOperator(NightJobOperator):
     def _champion(self) -> tuple[JobInput, ...]:
         from nightshift.registry.models import Models
 
+        if not self.against_champion:
+            self.facts["champion_version"] = ""
+            return ()
         models = Models(self.settings.mlflow_tracking_uri)
         champion = models.champion(self.pipeline.pipeline)
         self.facts["champion_version"] = champion.version if champion else ""

@@ -50,21 +50,26 @@ class BatchScoreOperator(NightJobOperator):
         identity = f"{version.name}@{version.version}"
         return self.spec_of(
             context,
-            splits={"train": [], "validation": [], "holdout": [self.plan["partition"]]},
+            splits={"train": [], "validation": [], "holdout": self.days(context)},
             resources=self.pipeline.scoring.resources,
             hyperparameters={},
             models=(JobInput("models/champion", folder.as_uri(), identity),),
         )
 
+    def days(self, context: Context) -> list[str]:
+        """The partitions to score."""
+        return [self.partition(context)]
+
     def _pin(self, context: Context) -> dict[str, Any]:
-        partition, lake = self.partition(context), self.lake()
+        days, lake = self.days(context), self.lake()
         versions = pin_versions(self.pipeline, lake)
-        if partition not in lake.table("clean").partitions(version=versions["clean"]):
+        have = lake.table("clean").partitions(version=versions["clean"])
+        if missing := [day for day in days if day not in have]:
             raise PartitionAbsent(
-                f"the lake has no clean rows of {partition}",
+                f"the lake has no clean rows of {', '.join(missing)}",
                 fix=f"run {self.pipeline.pipeline}_ingest for it",
             )
-        return {"partition": partition, "versions": versions}
+        return {"partition": days[-1], "versions": versions}
 
     def _version(self, context: Context, models: Any) -> ModelVersion:
         asked = context["params"].get("model_version")
@@ -83,8 +88,8 @@ class BatchScoreOperator(NightJobOperator):
         models = Models(self.settings.mlflow_tracking_uri)
         scored_with = models.get(str(self.facts["model_name"]), str(self.facts["model_version"]))
         self.links[MlflowLink.name] = models.page(scored_with)
-        counts: dict[str, Any] = json.loads((local_output(result.output_uri) / "counts.json").read_text())
-        return counts
+        counts = json.loads((local_output(result.output_uri) / "counts.json").read_text())
+        return {"rows_in": counts["rows_in"], "rows_out": counts["rows_out"]}
 
 
 class PublishOperator(PipelineOperator):
@@ -94,7 +99,7 @@ class PublishOperator(PipelineOperator):
     :param asset: told that the partition has predictions.
     """
 
-    template_fields = ("scored",)
+    template_fields = (*PipelineOperator.template_fields, "scored")
 
     def __init__(self, *, scored: Any, asset: Asset, **kwargs: Any) -> None:
         super().__init__(outlets=[asset], **kwargs)
@@ -112,7 +117,7 @@ class PublishOperator(PipelineOperator):
         published = publish_predictions(
             self.lake(),
             partition,
-            local_output(scored["output_uri"]) / "predictions",
+            local_output(scored["output_uri"]) / "predictions" / partition,
             clean_version=scored["clean_version"],
             model_name=scored["model_name"],
             model_version=scored["model_version"],

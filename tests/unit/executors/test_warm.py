@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from nightshift.executors.warm import MODULES, WarmLocalExecutor, warm_up
+from tests.contract.platform_contract import is_alive, wait_for
 
 IN_A_CHILD = """
 import json, os, sys, tempfile, time
@@ -76,3 +79,33 @@ def test_the_executor_is_a_local_one_that_airflow_finds_by_its_path():
     found, _ = ExecutorLoader.import_executor_cls(name)
     assert found is WarmLocalExecutor
     assert found.is_local
+
+
+LIFELINE = """
+import os, sys, time
+from nightshift.executors.warm import _DieTogether
+os.register_at_fork(after_in_child=_DieTogether(os.getpid()))
+def born():
+    print(os.getpid(), flush=True)
+if os.fork() == 0:  # a worker
+    born()
+    if os.fork() == 0:  # a task
+        born()
+        if os.fork() == 0:  # its job
+            os.setsid()
+            born()
+        time.sleep(60)
+    time.sleep(60)
+time.sleep(60)
+"""
+
+
+def test_a_worker_and_its_task_die_with_their_scheduler_and_the_job_lives_on() -> None:
+    with subprocess.Popen([sys.executable, "-c", LIFELINE], stdout=subprocess.PIPE, text=True) as scheduler:
+        assert scheduler.stdout is not None
+        worker, task, job = (int(scheduler.stdout.readline()) for _ in range(3))
+        assert all(is_alive(pid) for pid in (worker, task, job))
+        scheduler.kill()
+        wait_for(lambda: not is_alive(worker) and not is_alive(task))
+        assert is_alive(job)
+        os.kill(job, signal.SIGKILL)

@@ -55,7 +55,8 @@ def save_champion(model: str, inputs: JobInputs, folder: Path) -> None:
 
 
 def score(folder: Path, **changes: Any) -> int:
-    spec = write_job(folder, job_json("score", **changes))
+    document = job_json("score", **{"splits": {"holdout": [changes.get("partition", DAY)]}, **changes})
+    spec = write_job(folder, document)
     flags = {
         "spec": spec,
         "input": folder / "input",
@@ -66,7 +67,7 @@ def score(folder: Path, **changes: Any) -> int:
 
 
 def predictions(folder: Path) -> pa.Table:
-    parts = sorted((folder / "output" / "predictions").glob("part-*.parquet"))
+    parts = sorted((folder / "output" / "predictions").glob("*/part-*.parquet"))
     return pa.concat_tables([pq.read_table(part) for part in parts])
 
 
@@ -91,7 +92,7 @@ def test_every_clean_row_gets_one_probability(scored: Path) -> None:
 
 
 def test_no_part_is_larger_than_a_batch(scored: Path) -> None:
-    parts = sorted((scored / "output" / "predictions").iterdir())
+    parts = sorted((scored / "output" / "predictions").glob("*/*"))
     assert [part.name for part in parts] == [f"part-{number:05d}.parquet" for number in range(len(parts))]
     rows = [pq.read_metadata(part).num_rows for part in parts]
     assert len(rows) > 1
@@ -102,7 +103,7 @@ def test_the_size_of_a_batch_changes_no_prediction(scored: Path, tmp_path: Path)
     (tmp_path / "input").symlink_to(scored / "input")
     assert score(tmp_path, scoring={"batch_rows": 65_536}) == 0
     whole, parts = (table.sort_by("row_id") for table in (predictions(tmp_path), predictions(scored)))
-    assert len(list((tmp_path / "output" / "predictions").iterdir())) == 1
+    assert len(list((tmp_path / "output" / "predictions").glob("*/*"))) == 1
     np.testing.assert_allclose(whole["prediction"].to_numpy(), parts["prediction"].to_numpy(), atol=1e-7)
 
 
@@ -192,3 +193,19 @@ class TestPredict:
 
         with pytest.raises(RuntimeError, match=words):
             predict(Odd(), pd.DataFrame({"row_id": [7, 8]}))
+
+
+def test_several_partitions_are_scored_each_by_itself_and_a_bad_one_is_named(
+    scored: Path, tmp_path: Path
+) -> None:
+    days, absent = [*PARTITIONS[-3:]], "2013-12-31"
+    shutil.copytree(scored / "input", tmp_path / "input", symlinks=True)
+    assert score(tmp_path, splits={"holdout": [*days, absent]}) == 0
+    found = counts(tmp_path)
+    assert sorted(found["partitions"]) == days
+    for day in days:
+        parts = sorted((tmp_path / "output" / "predictions" / day).iterdir())
+        ids = pa.concat_tables([pq.read_table(part) for part in parts])["row_id"].to_pylist()
+        assert sorted(ids) == clean_rows(tmp_path, day)
+    assert found["failed"] == {absent: f"BadInput: there are no clean rows of {absent} to score"}
+    assert found["rows_out"] == sum(len(clean_rows(tmp_path, day)) for day in days)
