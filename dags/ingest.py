@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import DAG, CronPartitionTimetable
 
 from nightshift.notifiers.alerts import FailureAlert
+from nightshift.notifiers.deadline import partition_deadline
 from nightshift.operators.dag_parts import asset, dag_arguments, partition_param, pipelines
 from nightshift.operators.ingest import AnnounceOperator, IngestOperator, WaitForLandingOperator
 from nightshift.operators.validate import ValidateOperator
@@ -18,6 +19,7 @@ DOC = """
 **wait** until the partition has landed with its marker, **ingest** it into the lake's table `raw`,
 **validate** it: rows that break a critical rule go to `quarantine` with their reasons, the others to `clean`.
 A partition that breaks a critical table rule, or loses more rows than its budget, stops here with an alert.
+A night whose partition has not landed by its deadline is told; the run waits on.
 
 Start it by hand with a *partition*, or over a range with *Backfill*: a backfill starts nothing downstream.
 """
@@ -34,6 +36,7 @@ def build(pipeline: Pipeline) -> DAG:
     with DAG(
         **dag_arguments(pipeline, "ingest", DOC),
         schedule=nightly,
+        deadline=partition_deadline(pipeline),
         max_active_runs=4,
         params={"partition": partition_param(pipeline)},
     ) as dag:

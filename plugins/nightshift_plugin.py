@@ -1,4 +1,4 @@
-"""Registers with Airflow what Nightshift adds to it: links on tasks, pages in the UI, a deadline's start."""
+"""Registers with Airflow what Nightshift adds to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from airflow.plugins_manager import AirflowPlugin
 from nightshift.executors.pools import PoolMaker
 from nightshift.executors.priority import NightFirst
 from nightshift.notifiers.deadline import NightBegan
-from nightshift.operators.base import MlflowLink, ValidationReportLink
+from nightshift.operators.base import BackfillLink, MlflowLink, ValidationReportLink
 from nightshift.ui.app import app
 
 __all__ = ["NightshiftPlugin"]
@@ -20,5 +20,5 @@ class NightshiftPlugin(AirflowPlugin):
     deadline_references = (NightBegan,)
     listeners = (PoolMaker(),)
     priority_weight_strategies = (NightFirst,)
-    operator_extra_links = (MlflowLink(), ValidationReportLink())
+    operator_extra_links = (BackfillLink(), MlflowLink(), ValidationReportLink())
     fastapi_apps = ({"app": app, "url_prefix": "/nightshift", "name": "Nightshift"},)

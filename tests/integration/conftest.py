@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from nightshift.backfill.days import ingest_days
 from nightshift.config.loader import load_pipeline
 from nightshift.config.partitions import days
 from nightshift.config.settings import PROJECT, Settings
 from nightshift.embedded.airflow_api import AirflowApi
-from nightshift.embedded.bulk import ingest_days
 from nightshift.embedded.night import prepare
 from nightshift.embedded.ports import Ports, free_port
 from nightshift.embedded.sample_data import seed_landing
@@ -68,6 +68,18 @@ def _small_pipeline(folder: Path) -> Pipeline:
     return load_pipeline(path)
 
 
+def _add_pipelines_with_deadlines(folder: Path) -> None:
+    """Two that go on after the sample data end, so that their nights find nothing, and that care soon."""
+    for name, minutes in (("late_flights", 0.4), ("slow_flights", 0.3)):
+        document = yaml.safe_load((folder / "flight_delays.yaml").read_text())
+        document["pipeline"] = name
+        document["source"]["uri"] = f"{{landing}}/{name}/dt={{partition}}"
+        document["references"]["weather"]["marker"] = ""
+        del document["partitions"]["end"]
+        document["alerts"]["partition_deadline_minutes"] = minutes
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(document))
+
+
 @pytest.fixture(scope="package")
 def deployment(
     tmp_path_factory: pytest.TempPathFactory, webhook_server: WebhookServer
@@ -75,6 +87,7 @@ def deployment(
     """Twelve days in the lake, nothing trained; ended with every process it started."""
     home = tmp_path_factory.mktemp("stack")
     pipeline = _small_pipeline(home / "pipelines")
+    _add_pipelines_with_deadlines(home / "pipelines")
     settings = Settings.from_lookup({"home": str(home), "pipelines_dir": str(home / "pipelines")}.get)
     seed_landing(home / "landing", HISTORY[0], "2013-01-31")
     found = ingest_days(pipeline, HISTORY, settings)

@@ -50,13 +50,8 @@ def month_of(moment: float) -> str:
 
 
 def record(lake: Lake, cost: JobCost) -> None:
-    """Write the job's record; a job that has one keeps it, however often its end is looked at.
-
-    A second look may come in the next month, where the first was the hour before midnight.
-    """
-    month = dt.datetime.fromtimestamp(cost.ended_at, dt.UTC).replace(day=1)
-    before = _file((month - dt.timedelta(days=1)).strftime("%Y-%m"), cost.job)
-    if object_exists(lake.location, before):
+    """Write the job's record; a job that has one keeps it, however often and late its end is looked at."""
+    if any(object_exists(lake.location, _file(month, cost.job)) for month in reversed(_months(lake))):
         return
     data = json.dumps(asdict(cost), sort_keys=True).encode()
     write_object(lake.location, _file(month_of(cost.ended_at), cost.job), data, only_if_new=True)
@@ -69,9 +64,13 @@ def month_usd(lake: Lake, month: str) -> float:
 
 def recent(lake: Lake, kind: str, n: int = 20) -> list[JobCost]:
     """The last ``n`` jobs of a kind, newest first, from the newest two months that have records."""
-    months = list_folders(lake.location.child(_FOLDER))[-_RECENT_MONTHS:]
-    found = [cost for cost in _read(lake, months) if cost.kind == kind]
+    found = [cost for cost in _read(lake, _months(lake)[-_RECENT_MONTHS:]) if cost.kind == kind]
     return sorted(found, key=lambda cost: (cost.ended_at, cost.job), reverse=True)[:n]
+
+
+def _months(lake: Lake) -> list[str]:
+    """Months that have records, oldest first."""
+    return list_folders(lake.location.child(_FOLDER))
 
 
 def _file(month: str, job: str) -> str:

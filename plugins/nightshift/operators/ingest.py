@@ -41,7 +41,9 @@ class WaitForLandingOperator(PipelineOperator):
             self.log.info("Partition %s of %s has landed", partition, self.pipeline.pipeline)
             return
         self.log.info("Partition %s is not complete yet: waiting for %s", partition, ", ".join(missing))
-        trigger = LandingTrigger(markers=markers, deadline=time.time() + self.patience_s, poll_s=self.poll_s)
+        started = getattr(context["dag_run"], "start_date", None)  # of the run: a retry waits no longer
+        begun = started.timestamp() if started else time.time()
+        trigger = LandingTrigger(markers=markers, deadline=begun + self.patience_s, poll_s=self.poll_s)
         self.defer(trigger=trigger, method_name="execute_complete")
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
@@ -63,16 +65,18 @@ class IngestOperator(PipelineOperator):
         """
         :returns: the ``IngestResult`` as a dict: rows, files, bytes, version, changed, sha256.
         """
+        from nightshift.backfill.notes import clear_failure
         from nightshift.lake.ingest import ingest_partition
 
-        partition, settings = self.partition(context), self.settings
+        partition, settings, lake = self.partition(context), self.settings, self.lake()
         result = ingest_partition(
             self.pipeline,
             partition,
             landing=landing_zone(settings),
-            lake=self.lake(),
+            lake=lake,
             staging=settings.staging,
         )
+        clear_failure(lake, "ingest", partition)
         done = "ingested" if result.changed else "unchanged since the last ingestion"
         self.log.info("Partition %s: %d rows, %s", partition, result.rows, done)
         return result.to_dict()

@@ -161,6 +161,23 @@ class Models:
                     fix=f"choose one of {self.uri.rstrip('/')}/#/models/{name}",
                 ) from None
 
+    def by_partition(self, name: str) -> dict[str, ModelVersion]:
+        """The newest version of each partition of model ``name``; empty when there is no such model."""
+        found: dict[str, ModelVersion] = {}
+        page: str | None = None
+        with speaking_to(self.uri, f"the versions of {name}"):
+            while True:
+                versions = self._client.search_model_versions(
+                    f"name = '{name}'", max_results=1000, page_token=page
+                )
+                for version in map(_read, versions):
+                    known = found.get(version.partition)
+                    if version.partition and (known is None or int(known.version) < int(version.version)):
+                        found[version.partition] = version
+                page = versions.token
+                if not page:
+                    return found
+
     def set_alias(self, name: str, alias: str, version: str) -> ModelVersion:
         """Point ``alias`` at ``version`` and read it back; nothing is written when it is there already.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 from functools import cached_property
@@ -141,6 +142,27 @@ class Tracking:
             self._log_metrics(self._client.get_run(run_id), numbers)
             self._log_files(run_id, [output / "evaluation.json", output / "predictions.parquet"])
 
+    def log_series(
+        self, run_id: str, series: Mapping[str, Mapping[str, float]], files: Iterable[Path]
+    ) -> None:
+        """Metrics by partition, as MLflow's steps in the order of the partitions, and files beside them.
+
+        May be called again with more partitions: a value is stored at its partition's own day.
+        """
+        from mlflow.entities import Metric
+
+        entities = [
+            Metric(name, float(value), _midnight_ms(partition), step)
+            for step, partition in enumerate(sorted(series))
+            for name, value in series[partition].items()
+            if math.isfinite(value)
+        ]
+        with speaking_to(self.uri, f"the series of run {run_id}"):
+            for part in _parts(entities, _METRICS_AT_ONCE):
+                self._client.log_batch(run_id, metrics=part)
+            self._log_files(run_id, files)
+            self._close(run_id, "FINISHED", {"nightshift.partitions": str(len(series))})
+
     def fail(self, run_id: str, reason: str, outcome: Outcome = "FAILED") -> None:
         """Close a run whose job ended badly; a run that already holds results stays as it is."""
         if self._open(run_id) is None:
@@ -249,6 +271,10 @@ def _json(file: Path) -> Any:
         raise RegistryError(
             f"the job's {file.name} cannot be read: {error}", fix="look into the job's log and output folder"
         ) from error
+
+
+def _midnight_ms(partition: str) -> int:
+    return int(dt.datetime.fromisoformat(partition).replace(tzinfo=dt.UTC).timestamp() * 1000)
 
 
 def _word(value: Any) -> str:

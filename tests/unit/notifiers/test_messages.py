@@ -2,7 +2,21 @@ from __future__ import annotations
 
 import pytest
 
-from nightshift.notifiers.messages import Failed, Message, compose, report_url, run_url
+from nightshift.errors import JobFailed
+from nightshift.notifiers.messages import (
+    Failed,
+    Message,
+    Orphan,
+    RunLink,
+    backfill_failed,
+    budget_passed,
+    compose,
+    orphans_reaped,
+    partition_late,
+    partition_missing,
+    report_url,
+    run_url,
+)
 
 UI = "http://127.0.0.1:8080"
 SUMMARY = {
@@ -116,3 +130,92 @@ def test_a_message_stays_short_and_keeps_its_links() -> None:
     assert all(isinstance(each, Message) and len(each.body) <= 3500 for each in bodies)
     assert all("\nAirflow: http" in each.body for each in bodies)
     assert "… and more in the report" in bodies[0].body
+
+
+RUN = RunLink("flight_delays_ingest", "scheduled__2013-01-22 T02", UI)
+RUN_URL = f"{UI}/dags/flight_delays_ingest/runs/scheduled__2013-01-22%20T02"
+
+
+def test_a_failed_job_is_told_with_its_name_and_its_own_reason() -> None:
+    error = JobFailed("job flight-delays-train-2013-01-21-0a1b on local failed: ValueError: no rows left")
+    message = compose(
+        _failed(summary={}, task_id="learn.train", error=f"{type(error).__name__}: {error}"), UI
+    )
+    assert message.title == "[nightshift] flight_delays 2013-01-21: task learn.train failed"
+    assert (
+        "Error: JobFailed: job flight-delays-train-2013-01-21-0a1b on local failed: ValueError: no rows left"
+        in message.body.splitlines()
+    )
+
+
+def test_a_mapped_task_says_that_it_speaks_for_the_others() -> None:
+    lines = compose(_failed(map_index=3), UI).body.splitlines()
+    assert lines[2].endswith("task validate, try 1, the first of its mapped tasks to fail")
+
+
+def test_a_missing_partition_is_told_with_what_is_missing() -> None:
+    message = partition_missing("flights", "2013-01-21", ["file:///landing/dt=2013-01-21/_SUCCESS"], RUN, 240)
+    assert message.title == "[nightshift] flights 2013-01-21: has not landed"
+    assert message.body.splitlines() == [
+        "Pipeline: flights",
+        "Partition: 2013-01-21",
+        "DAG: flight_delays_ingest",
+        "Not there 240 minutes after the night began; it starts by itself when this has landed:",
+        "",
+        "- file:///landing/dt=2013-01-21/_SUCCESS",
+        "",
+        f"Airflow: {RUN_URL}",
+    ]
+
+
+def test_a_late_partition_is_told_with_what_has_not_ended() -> None:
+    message = partition_late("flights", "2013-01-21", {"ingest": "running"}, RUN, 0.5)
+    assert message.title == "[nightshift] flights 2013-01-21: is late"
+    assert "It has landed, but its run is not over 0.5 minutes after the night began." in message.body
+    assert "- ingest: running" in message.body.splitlines()
+
+
+def test_a_passed_budget_is_told_with_what_was_spent() -> None:
+    message = budget_passed("flights", "2026-11", 1234.5, 1000, UI)
+    assert message.title == "[nightshift] flights 2026-11: budget passed"
+    assert "Spent: 1,234.50 USD, budget: 1,000.00 USD" in message.body.splitlines()
+
+
+def test_reaped_orphans_are_told_with_their_tasks_and_what_was_saved() -> None:
+    orphans = [
+        Orphan("train-1", "flights_retrain", "r 1", "learn.train", "failed", 5400, 1.5),
+        Orphan("tune-2", "flights_retrain", "r 1", "learn.tune", "", 1800, 0.25),
+    ]
+    message = orphans_reaped("flights", orphans, UI)
+    assert message.title == "[nightshift] flights: 2 orphaned jobs stopped"
+    assert "Saved: up to 2.00 hours and 1.75 USD" in message.body
+    assert "- train-1: of flights_retrain r 1, task learn.train, which is failed" in message.body
+    assert "- tune-2: of flights_retrain r 1, task learn.tune, which is gone" in message.body
+    assert message.body.endswith(f"Airflow: {UI}/dags/flights_retrain/runs/r%201")
+
+
+def test_a_backfill_that_ended_badly_is_told_with_each_partitions_reason() -> None:
+    message = backfill_failed("flights", {"2013-01-22": "blocked", "2013-01-21": "absent"}, 363, RUN)
+    assert message.title == "[nightshift] flights: backfill ended with 2 failed partitions"
+    assert "Partitions: 363 done, 2 failed; run it again for the failed ones" in message.body
+    assert message.body.splitlines()[-5:] == [
+        "", "- 2013-01-21: absent", "- 2013-01-22: blocked", "", f"Airflow: {RUN_URL}",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        partition_missing("p", "k", ["<b>@all https://evil.example"] * 500, RUN, 1),
+        partition_late("p", "k", {f"<b>@all{n}": "https://evil.example" for n in range(500)}, RUN, 1),
+        orphans_reaped("p", [Orphan("<b>", "@all", "https://evil.example", "t", "")] * 500, UI),
+        backfill_failed("p", {f"<b>@all{n}": "https://evil.example" for n in range(500)}, 0, RUN),
+    ],
+    ids=["missing", "late", "orphans", "backfill"],
+)
+def test_every_message_is_safe_and_short_and_keeps_its_link(message: Message) -> None:
+    assert len(message.body) <= 3500
+    middle, _, link = message.body.rpartition("\nAirflow: ")
+    assert link.startswith(UI)
+    for never in ("<", "@a", "https:"):
+        assert never not in message.title + middle
