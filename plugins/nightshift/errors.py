@@ -13,6 +13,8 @@
     ├── LakeError                  the lake refuses or disagrees with itself
     │   ├── CommitConflict         other writers won every bounded try
     │   └── AccountingError        counts that must be equal are not
+    ├── BackfillFailed             some partitions of a range are not good at its end
+    ├── BackfillInterrupted        its worker was asked to stop; what is done is done
     ├── ValidationFailed           a partition is blocked by its suite or its quarantine budget
     ├── StorageUnavailable         object store, network, throttling: a retry may cure it
     ├── JobError                   a job did not end as asked
@@ -20,6 +22,7 @@
     │   ├── JobStopped             somebody stopped it
     │   ├── JobLost                its host died under it, or nobody knows it any more
     │   ├── JobInterrupted         its spot machine was taken away
+    │   ├── TaskInterrupted        the worker has to go, the job goes on
     │   ├── JobTimedOut            past its deadline
     │   ├── CapacityUnavailable    no machine of that kind now
     │   ├── QuotaExceeded          the account may not have one
@@ -37,6 +40,8 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AccountingError",
+    "BackfillFailed",
+    "BackfillInterrupted",
     "CapacityUnavailable",
     "CommitConflict",
     "ConfigError",
@@ -59,6 +64,7 @@ __all__ = [
     "SchemaMismatch",
     "SourceError",
     "StorageUnavailable",
+    "TaskInterrupted",
     "ValidationFailed",
 ]
 
@@ -124,6 +130,16 @@ class AccountingError(LakeError):
     """Counts that must be equal are not."""
 
 
+class BackfillFailed(NightshiftError):
+    """A backfill ended, and some of its partitions are not good."""
+
+
+class BackfillInterrupted(NightshiftError):
+    """A chunk was asked to stop between two partitions; what it had done stays done."""
+
+    retryable = True
+
+
 class ValidationFailed(NightshiftError):
     """A partition is blocked by its suite or by its quarantine budget.
 
@@ -167,6 +183,12 @@ class JobInterrupted(JobError):
 
 class JobTimedOut(JobError):
     """The job passed its deadline and was stopped."""
+
+
+class TaskInterrupted(JobError):
+    """The worker has to go, the job goes on; the next try finds it."""
+
+    retryable = True
 
 
 class CapacityUnavailable(JobError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import abstractmethod
 from dataclasses import replace
@@ -9,12 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from nightshift.errors import CapacityUnavailable, JobError, JobFailed, JobStopped, NightshiftError
+from airflow.sdk.exceptions import AirflowTaskTimeout
+
+from nightshift.errors import (
+    CapacityUnavailable,
+    JobError,
+    JobFailed,
+    JobStopped,
+    NightshiftError,
+    TaskInterrupted,
+)
 from nightshift.hooks.platform import connect
 from nightshift.notifiers.budget import check_budget
 from nightshift.operators.base import PipelineOperator
 from nightshift.platforms.base import Failure, JobRef, JobState, error_of, job_name
 from nightshift.platforms.patience import patiently
+from nightshift.triggers.instances import GOES_ON, state_of
 from nightshift.triggers.job import JobTrigger
 
 if TYPE_CHECKING:
@@ -65,6 +76,10 @@ class JobOperator(PipelineOperator):
         self.facts: dict[str, str | int] = {}
         self._job: JobRef | None = None
         self._adopted_at = 0.0
+        self._log_position = 0
+        self._ti: Any = None
+        self._told_to_go = False
+        self._leaves = False
 
     @abstractmethod
     def build_spec(self, context: Context) -> JobSpec:
@@ -79,6 +94,14 @@ class JobOperator(PipelineOperator):
 
         :raises JobError: of the class that the end of the job calls for.
         """
+        self._ti = context["ti"]
+        try:
+            return self._execute(context)
+        except AirflowTaskTimeout:
+            self._stop("its task took longer than its execution_timeout")
+            raise
+
+    def _execute(self, context: Context) -> dict[str, Any]:
         spec = self._tagged_spec(context)
         platform = self.platform()
         self.facts["fingerprint"] = spec.fingerprint
@@ -88,10 +111,10 @@ class JobOperator(PipelineOperator):
         submitted_at = status.submitted_at if status else time.time()
         deadline = submitted_at + spec.max_wait_s + spec.max_runtime_s
         patience = min(deadline, time.time() + self.defer_after_s) if self.deferrable else deadline
-        over, log_position = self._wait(platform, ref, patience)
+        over = self._wait(platform, ref, patience)
         if not over and time.time() < deadline:
             trigger = JobTrigger(
-                ref.to_dict(), self.facts, deadline, self.poll_s, log_position, self._adopted_at
+                ref.to_dict(), self.facts, deadline, self.poll_s, self._log_position, self._adopted_at
             )
             self.defer(trigger=trigger, method_name="execute_complete")
         return self._conclude(context, platform, ref, timed_out=not over)
@@ -101,13 +124,32 @@ class JobOperator(PipelineOperator):
         ref = self._job = JobRef(**event["job"])
         self.facts = event["facts"]
         self._adopted_at = event["adopted_at"]
+        self._log_position = event["log_position"]
+        self._ti = context["ti"]
         return self._conclude(context, self.platform(), ref, timed_out=event["timed_out"])
 
     def on_kill(self) -> None:
-        """Stop the job: the task was ended while a worker waited for it."""
+        """Stop the job when somebody has ended the task; not when only its worker has to go.
+
+        A worker is told to go by a deployment, a lost connection or a scheduler that starts the task anew:
+        then the job is left to the next try. In a thread, because this interrupts the task anywhere, also
+        while it talks to Airflow.
+        """
+        self._told_to_go = True
+        threading.Thread(target=self._stop_if_ended_by_somebody, daemon=True).start()
+
+    def _stop_if_ended_by_somebody(self) -> None:
+        state = state_of(self._ti)
+        if state is None or state in GOES_ON:
+            self.log.warning("The worker has to go, the task is %s: its job goes on", state or "not known")
+            self._leaves = True
+        else:
+            self.log.info("The task is %s: stopping its job", state)
+            self._stop(f"its task was ended: {state}")
+
+    def _stop(self, reason: str) -> None:
         if self._job is not None:
-            self.log.info("Task was ended: stopping job %s", self._job.name)
-            self.platform().stop(self._job, "its task was ended")
+            patiently(self.platform().stop, self._job, reason)
 
     def platform(self) -> Platform:
         """The pipeline's platform, signed in to."""
@@ -133,6 +175,8 @@ class JobOperator(PipelineOperator):
         mine = {"partition": self.partition(context), "fingerprint": spec.fingerprint}
         self._stop_outdated(platform, store.get(_STORE_KEY), mine)
         ref, status, refused = self._find(context, platform, spec)
+        if self._told_to_go:
+            raise TaskInterrupted("the task was told to end before its job was there")
         self._job = ref
         store.set(_STORE_KEY, {"job": ref.to_dict(), **mine})
         if status is None:
@@ -185,6 +229,7 @@ class JobOperator(PipelineOperator):
         if status is not None and status.state is JobState.STOPPING:
             self.log.info("Job %s is being stopped: waiting for its end", ref.name)
             self._wait(platform, ref, time.time() + _END_S)
+            self._log_position = 0  # of the job that comes after it
             status = patiently(platform.status, ref)
         return status
 
@@ -200,19 +245,20 @@ class JobOperator(PipelineOperator):
             self.log.info("The specification has changed: stopping job %s", old.name)
             patiently(platform.stop, old, "its specification has changed")
 
-    def _wait(self, platform: Platform, ref: JobRef, until: float) -> tuple[bool, int]:
-        """Wait in the worker, log as we go; whether the job is over, and where its log was read to."""
-        position = 0
+    def _wait(self, platform: Platform, ref: JobRef, until: float) -> bool:
+        """Wait in the worker, log as we go; whether the job is over."""
         while True:
             status = patiently(platform.status, ref)
-            chunk = patiently(platform.logs, ref, position)
-            position = chunk.position
+            chunk = patiently(platform.logs, ref, self._log_position)
+            self._log_position = chunk.position
             for line in chunk.lines:
                 self.log.info("[job] %s", line)
             if status is None or status.state.is_terminal:
-                return True, position
+                return True
+            if self._leaves:
+                raise TaskInterrupted(f"the worker has to go, job {ref.name} goes on")
             if time.time() >= until:
-                return False, position
+                return False
             time.sleep(self.poll_s)
 
     def _conclude(
@@ -232,6 +278,7 @@ class JobOperator(PipelineOperator):
             return self._returned(context, ref, platform.result(ref))
         if self._is_worth_another(context, platform, error):
             self.log.warning("%s: starting the next job", error)
+            self._log_position = 0
             return self.execute(context)
         raise error
 
@@ -274,6 +321,8 @@ class JobOperator(PipelineOperator):
     def _is_worth_another(self, context: Context, platform: Platform, error: JobError) -> bool:
         """Whether this try goes on with a new job: there is another machine to ask for, or the stop was
         meant for the try before, whose job this one had adopted."""
+        if self._told_to_go:
+            return False
         if isinstance(error, CapacityUnavailable):
             spec = self.build_spec(context)
             return self._find(context, platform, spec)[2] % len(spec.candidates) != 0

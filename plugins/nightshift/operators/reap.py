@@ -18,6 +18,7 @@ from nightshift.notifiers.messages import Orphan, orphans_reaped
 from nightshift.operators.base import retry_policy
 from nightshift.platforms.base import JobState
 from nightshift.platforms.patience import patiently
+from nightshift.triggers.instances import key_of, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,9 +34,6 @@ WAITING = frozenset(
     {"running", "deferred", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "restarting"}
 )
 """States of a task instance that waits for its job, or will look for it when it is tried again."""
-
-GONE = "gone"
-"""Told as the state of a task instance that Airflow does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +157,7 @@ def _owner(job: TaggedJob) -> tuple[str, ...]:
 
 def _state(job: TaggedJob, states: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     of_run = states[job.tags["dag"]].get(job.tags["run"], {})
-    index = job.tags["map_index"]
-    key = job.tags["task"] if index == "-1" else f"{job.tags['task']}_{index}"
-    if key not in of_run:
-        return GONE
-    state = of_run[key]
-    return "cleared" if state is None else str(getattr(state, "value", state))
+    return named(of_run, key_of(job.tags["task"], int(job.tags["map_index"])))
 
 
 def _still(before: Sequence[_Suspect], now: Sequence[_Suspect]) -> list[_Suspect]:

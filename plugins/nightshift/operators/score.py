@@ -13,7 +13,7 @@ from nightshift.operators.night import pin_versions
 from nightshift.platforms.base import JobInput
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset, Context
+    from airflow.sdk import Asset, BaseOperatorLink, Context
 
     from nightshift.platforms.base import JobRef, JobResult, JobSpec
     from nightshift.registry.models import ModelVersion
@@ -24,7 +24,7 @@ __all__ = ["BatchScoreOperator", "PublishOperator"]
 class BatchScoreOperator(NightJobOperator):
     """Scores the clean rows of one partition with the champion, or with the version that was asked for."""
 
-    operator_extra_links = (MlflowLink(),)
+    operator_extra_links: tuple[BaseOperatorLink, ...] = (MlflowLink(),)
     kind = "score"
 
     def __init__(self, **kwargs: Any) -> None:

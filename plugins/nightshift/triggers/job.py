@@ -12,6 +12,7 @@ from nightshift.hooks.platform import connect
 from nightshift.hooks.settings import current_settings
 from nightshift.platforms.base import JobRef
 from nightshift.platforms.patience import TROUBLE
+from nightshift.triggers.instances import state_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -79,12 +80,20 @@ class JobTrigger(BaseTrigger):
                 "facts": self.facts,
                 "timed_out": timed_out,
                 "adopted_at": self.adopted_at,
+                "log_position": self.log_position,
             }
         )
 
     async def on_kill(self) -> None:
-        """Stop the job: somebody cleared or ended the deferred task. (Not cleanup(): restarts run that.)"""
+        """Stop the job: somebody cleared or ended the deferred task. (Not cleanup(): restarts run that.)
+
+        A triggerer that was out of reach for a while is told the same when another one has taken over: the
+        task is still deferred then, and its job is none of ours any more.
+        """
         ref = JobRef(**self.job)
+        if await asyncio.to_thread(state_of, self.task_instance) == "deferred":
+            self.log.info("Another triggerer waits for job %s", ref.name)
+            return
         self.log.info("Task was ended by a user: stopping job %s", ref.name)
         for attempt in range(1, 6):
             try:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 
-from nightshift.errors import CapacityUnavailable, JobFailed, JobStopped, JobTimedOut
+from nightshift.errors import CapacityUnavailable, JobFailed, JobStopped, JobTimedOut, TaskInterrupted
+from nightshift.operators import job as job_module
 from nightshift.platforms.base import JobRef, JobState, Machine
 from nightshift.triggers import job as trigger_module
 from tests.contract.platform_contract import wait_for
 from tests.fakes.toy_jobs import starts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.unit.operators.job_bench import Bench
 
 
@@ -113,21 +118,100 @@ def test_a_task_past_its_deadline_stops_the_job(bench: Bench) -> None:
     wait_for(lambda: (status := bench.platform.status(ref)) and status.state is JobState.STOPPED)
 
 
-@pytest.mark.parametrize("where", ["worker", "triggerer"])
-def test_a_killed_task_stops_its_job(bench: Bench, where: str) -> None:
-    operator = bench.operator(deferrable=True, seconds=60)
-    with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(bench.context)
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", "restarting", "removed", "gone"])
+def test_a_task_that_somebody_ended_in_its_worker_stops_its_job(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(job_module, "state_of", lambda ti: state)
+    operator = bench.operator(seconds=60)
+    waiting = in_a_thread(operator, bench)
+    operator.on_kill()
+    assert type(waiting()) is JobStopped
+    assert len(starts(bench.counter)) == 1
+
+
+@pytest.mark.parametrize("state", ["running", "queued", "scheduled", "up_for_retry", None])
+def test_a_worker_that_has_to_go_leaves_its_job_to_the_next_try(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    monkeypatch.setattr(job_module, "state_of", lambda ti: state)
+    operator = bench.operator(seconds=1.5)
+    waiting = in_a_thread(operator, bench)
+    operator.on_kill()
+    error = waiting()
+    assert type(error) is TaskInterrupted
+    assert error.retryable
+    assert bench.operator(seconds=1.5).execute(bench.context)["finished"]
+    assert len(starts(bench.counter)) == 1
+
+
+def test_an_adopted_job_that_somebody_stops_with_the_task_is_not_started_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_module, "state_of", lambda ti: "failed")
+    bench.deferred(bench.operator(deferrable=True, seconds=60))
+    operator = bench.operator(seconds=60)
+    waiting = in_a_thread(operator, bench)
+    operator.on_kill()
+    assert type(waiting()) is JobStopped
+    assert len(starts(bench.counter)) == 1
+
+
+def test_a_task_that_takes_longer_than_its_execution_timeout_stops_its_job(bench: Bench) -> None:
+    def expire(*_: object) -> None:
+        raise AirflowTaskTimeout
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, 1.0)
+    try:
+        with pytest.raises(AirflowTaskTimeout):
+            bench.operator(seconds=60).execute(bench.context)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    (job,) = bench.platform.find({})
+    assert job.status.state in (JobState.STOPPING, JobState.STOPPED)
+
+
+@pytest.mark.parametrize(
+    ("state", "ends"), [("failed", True), ("cleared", True), (None, True), ("deferred", False)]
+)
+def test_a_deferred_task_that_a_user_ended_stops_its_job_and_one_that_moved_does_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, state: str | None, ends: bool
+) -> None:
+    monkeypatch.setattr(trigger_module, "state_of", lambda ti: state)
+    trigger = bench.deferred(bench.operator(deferrable=True, seconds=60))
     wait_for(lambda: starts(bench.counter))
-    if where == "worker":
-        operator.on_kill()
-    else:
-        asyncio.run(deferred.value.trigger.on_kill())
-    ref = JobRef(**deferred.value.trigger.job)
-    wait_for(lambda: (status := bench.platform.status(ref)) and status.state.is_terminal)
-    event = {"job": ref.to_dict(), "facts": {}, "timed_out": False, "adopted_at": 0.0}
+    asyncio.run(trigger.on_kill())
+    ref = JobRef(**trigger.job)
+    if not ends:
+        assert (status := bench.platform.status(ref))
+        assert status.state is JobState.RUNNING
+        bench.platform.stop(ref)
+        return
+    wait_for(lambda: (status := bench.platform.status(ref)) and status.state is JobState.STOPPED)
     with pytest.raises(JobStopped):
-        bench.operator(deferrable=True).execute_complete(bench.context, event)
+        bench.operator(deferrable=True).execute_complete(bench.context, bench.fired(trigger))
+
+
+def in_a_thread(operator: Any, bench: Bench) -> Callable[[], BaseException]:
+    """Let a try wait for its job; what it raised in the end."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            operator.execute(bench.context)
+        except BaseException as error:  # noqa: BLE001 it is what the test asks for
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    wait_for(lambda: starts(bench.counter) and operator._job)
+
+    def waited() -> BaseException:
+        thread.join(20)
+        return raised[0]
+
+    return waited
 
 
 def test_a_trigger_survives_the_way_to_another_triggerer(bench: Bench) -> None:

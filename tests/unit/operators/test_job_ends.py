@@ -166,4 +166,6 @@ def test_a_trigger_that_cannot_go_on_wakes_the_worker_which_waits_on(bench: Benc
 def test_every_class_of_job_error_says_whether_a_retry_is_worth_it() -> None:
     worth = {name for name in errors.__all__ if issubclass(getattr(errors, name), errors.JobError)}
     retried = {name for name in worth if getattr(errors, name).retryable}
-    assert retried == {"CapacityUnavailable", "JobInterrupted", "JobLost", "PlatformUnavailable"}
+    assert retried == {
+        "CapacityUnavailable", "JobInterrupted", "JobLost", "PlatformUnavailable", "TaskInterrupted",
+    }  # fmt: skip

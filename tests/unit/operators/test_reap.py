@@ -10,8 +10,9 @@ import pytest
 
 from nightshift.config.settings import Settings
 from nightshift.operators import reap as reap_module
-from nightshift.operators.reap import GONE, WAITING, ReapOperator, orphans_among
+from nightshift.operators.reap import WAITING, ReapOperator, orphans_among
 from nightshift.platforms.base import JobRef, JobState, JobStatus, TaggedJob
+from nightshift.triggers.instances import GONE
 from tests.contract.platform_contract import wait_for
 from tests.fakes.toy_jobs import starts
 
