@@ -24,8 +24,11 @@ TARGETS = {
     "gx_pandas_over_validate_30d": "above 1",
     "score_over_raw": "at least 0.9",
     "parse_100_s": "under 2",
+    "backfill_stock_over_ours": "at least 5",
+    "backfill_ours_over_plain": "at most 2",
+    "job_overhead_deferred_s": "at most 3",
 }
-NAMES = ("parse", "ingest", "validate", "score", "night")
+NAMES = ("parse", "ingest", "validate", "score", "night", "backfill", "job")
 
 
 def main() -> None:

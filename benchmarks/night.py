@@ -23,11 +23,11 @@ def measure(scratch: Path) -> dict[str, Any]:
     :returns: ``{"ratios": {"night_over_plain"}, "details"}``. The ratio leaves the plain process' imports
         out, as the warm workers' imports are; the details give it with them too.
     """
+    from nightshift.backfill.days import ingest_days
     from nightshift.config.loader import load_pipeline
     from nightshift.config.partitions import days
     from nightshift.config.settings import Settings
     from nightshift.embedded.airflow_api import AirflowApi
-    from nightshift.embedded.bulk import ingest_days
     from nightshift.embedded.night import follow, prepare
     from nightshift.embedded.ports import Ports, free_port
     from nightshift.embedded.sample_data import seed_landing

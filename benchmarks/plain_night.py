@@ -158,7 +158,7 @@ class PlainNight:
         publish_predictions(
             self.lake,
             self.partition,
-            scored / "predictions" / partition,
+            scored / "predictions" / self.partition,
             clean_version=self.lake.table("clean").version(),
             model_name=self.pipeline.pipeline,
             model_version=version,

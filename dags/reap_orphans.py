@@ -6,7 +6,8 @@ import datetime as dt
 
 from airflow.sdk import DAG
 
-from nightshift.operators.dag_parts import NIGHTLY, pipelines
+from nightshift.hooks.platform import PLATFORMS
+from nightshift.operators.dag_parts import NIGHTLY
 from nightshift.operators.reap import ReapOperator
 
 DOC = """
@@ -28,4 +29,4 @@ with DAG(
     max_active_runs=1,
     default_args={"owner": "nightshift"},
 ):
-    ReapOperator(task_id="reap", platforms=sorted({pipeline.platform for pipeline in pipelines()}), **NIGHTLY)
+    ReapOperator(task_id="reap", platforms=PLATFORMS, **NIGHTLY)

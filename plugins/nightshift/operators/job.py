@@ -173,8 +173,8 @@ class JobOperator(PipelineOperator):
     def _get_or_create(self, context: Context, platform: Platform, spec: JobSpec) -> JobRef:
         store: Any = context["task_state_store"]
         mine = {"partition": self.partition(context), "fingerprint": spec.fingerprint}
-        self._stop_outdated(platform, store.get(_STORE_KEY), mine)
         ref, status, refused = self._find(context, platform, spec)
+        self._stop_outdated(platform, store.get(_STORE_KEY), {"job": ref.to_dict(), **mine})
         if self._told_to_go:
             raise TaskInterrupted("the task was told to end before its job was there")
         self._job = ref
@@ -233,17 +233,20 @@ class JobOperator(PipelineOperator):
             status = patiently(platform.status, ref)
         return status
 
-    def _stop_outdated(self, platform: Platform, before: Any, mine: dict[str, str]) -> None:
-        """Stop the job of an earlier try whose specification is not ours any more."""
-        if not before or before["fingerprint"] == mine["fingerprint"]:
+    def _stop_outdated(self, platform: Platform, before: Any, mine: dict[str, Any]) -> None:
+        """Stop the job of an earlier try that is not ours: the specification has changed, or a new one was
+        asked for."""
+        if not before or before["job"] == mine["job"]:
             return
         if before["partition"] != mine["partition"]:
             return  # the store knows a mapped task by its position, which may have moved to another partition
         old = JobRef(**before["job"])
         status = patiently(platform.status, old)
         if status is not None and not status.state.is_terminal:
-            self.log.info("The specification has changed: stopping job %s", old.name)
-            patiently(platform.stop, old, "its specification has changed")
+            changed = before["fingerprint"] != mine["fingerprint"]
+            reason = "its specification has changed" if changed else "a new job was asked for"
+            self.log.info("Stopping job %s of an earlier try: %s", old.name, reason)
+            patiently(platform.stop, old, reason)
 
     def _wait(self, platform: Platform, ref: JobRef, until: float) -> bool:
         """Wait in the worker, log as we go; whether the job is over."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["GOES_ON", "GONE", "key_of", "named", "state_of"]
+__all__ = ["GOES_ON", "GONE", "key_of", "named", "state_of", "warm_up"]
 
 GONE = "gone"
 """Told as the state of a task instance that Airflow does not know."""
@@ -33,6 +34,17 @@ def named(states: Mapping[str, Any], key: str) -> str:
         return GONE
     state = states[key]
     return CLEARED if state is None else str(getattr(state, "value", state))
+
+
+@cache
+def warm_up() -> None:
+    """Ask Airflow something, once a process: a triggerer's first question takes it seconds."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    try:
+        RuntimeTaskInstance.get_task_states(dag_id="none", run_ids=["none"])
+    except Exception as error:  # noqa: BLE001 nobody waits for an answer
+        log.debug("Airflow gave no answer: %s", error)
 
 
 def state_of(ti: Any) -> str | None:

@@ -12,7 +12,7 @@ from nightshift.hooks.platform import connect
 from nightshift.hooks.settings import current_settings
 from nightshift.platforms.base import JobRef
 from nightshift.platforms.patience import TROUBLE
-from nightshift.triggers.instances import state_of
+from nightshift.triggers.instances import state_of, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,6 +69,7 @@ class JobTrigger(BaseTrigger):
         A platform that does not answer is asked again. Anything else wakes the worker, which meets the
         same trouble and tells it with its class; a trigger that dies would fail the task and leave the job.
         """
+        asyncio.get_running_loop().run_in_executor(None, warm_up)
         try:
             timed_out = not await self._is_over_in_time()
         except Exception:

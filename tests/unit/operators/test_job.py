@@ -241,6 +241,18 @@ def test_a_clear_of_a_run_that_asks_for_it_starts_a_new_job(bench: Bench) -> Non
     assert len(starts(bench.counter)) == 2
 
 
+def test_a_clear_that_asks_for_a_new_job_stops_the_old_one(bench: Bench) -> None:
+    bench.params = {"force_new": True}
+    trigger = bench.deferred(bench.operator(deferrable=True, seconds=60))
+    wait_for(lambda: starts(bench.counter))
+    bench.clears = 1
+    again = bench.deferred(bench.operator(deferrable=True, seconds=60))
+    assert again.job != trigger.job
+    old = JobRef(**trigger.job)
+    wait_for(lambda: (status := bench.platform.status(old)) and status.state is JobState.STOPPED)
+    bench.platform.stop(JobRef(**again.job))
+
+
 def test_a_task_asks_for_the_next_machine_when_there_is_none_of_the_first(bench: Bench) -> None:
     bench.spec = replace(bench.spec, candidates=(Machine(gpus=4), Machine(gpus=1), Machine(cpus=1)))
     found = bench.operator().execute(bench.context)
