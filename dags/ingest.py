@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow.sdk import DAG, CronPartitionTimetable
+from airflow.sdk import DAG
 
 from nightshift.notifiers.alerts import FailureAlert
 from nightshift.notifiers.deadline import partition_deadline
 from nightshift.operators.dag_parts import asset, dag_arguments, partition_param, pipelines
 from nightshift.operators.ingest import AnnounceOperator, IngestOperator, WaitForLandingOperator
 from nightshift.operators.validate import ValidateOperator
+from nightshift.scheduling.timetable import NightTimetable
 
 if TYPE_CHECKING:
     from nightshift.config.pipeline import Pipeline
@@ -27,15 +28,9 @@ Start it by hand with a *partition*, or over a range with *Backfill*: a backfill
 
 def build(pipeline: Pipeline) -> DAG:
     """The DAG of one pipeline."""
-    nightly = CronPartitionTimetable(
-        pipeline.partitions.cron,
-        timezone=pipeline.partitions.timezone,
-        run_offset=-1,
-        key_format="%Y-%m-%d",
-    )
     with DAG(
         **dag_arguments(pipeline, "ingest", DOC),
-        schedule=nightly,
+        schedule=NightTimetable.of(pipeline.partitions),
         deadline=partition_deadline(pipeline),
         max_active_runs=4,
         params={"partition": partition_param(pipeline)},

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from airflow.plugins_manager import AirflowPlugin
 
-from nightshift.executors.pools import PoolMaker
-from nightshift.executors.priority import NightFirst
 from nightshift.notifiers.deadline import NightBegan
 from nightshift.operators.base import BackfillLink, MlflowLink, ValidationReportLink
+from nightshift.scheduling.pools import PoolMaker
+from nightshift.scheduling.priority import NightFirst
+from nightshift.scheduling.timetable import NightTimetable
 from nightshift.ui.app import app
 
 __all__ = ["NightshiftPlugin"]
@@ -19,6 +20,7 @@ class NightshiftPlugin(AirflowPlugin):
     name = "nightshift"
     deadline_references = (NightBegan,)
     listeners = (PoolMaker(),)
+    timetables = (NightTimetable,)
     priority_weight_strategies = (NightFirst,)
     operator_extra_links = (BackfillLink(), MlflowLink(), ValidationReportLink())
     fastapi_apps = ({"app": app, "url_prefix": "/nightshift", "name": "Nightshift"},)

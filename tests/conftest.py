@@ -4,8 +4,28 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
 
 # Airflow makes its home when it is imported; not in the home folder of whoever runs the tests.
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="nightshift-tests-airflow-"))
 
 pytest_plugins = ["tests.fakes.alerts", "tests.fakes.azurite", "tests.fakes.mlflow", "tests.fakes.s3"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", action="store_true", help="run every chaos test, not only the fast ones")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the chaos tests that take minutes, unless they are asked for."""
+    if config.getoption("--chaos"):
+        return
+    slow = [
+        item for item in items if item.get_closest_marker("chaos") and not item.get_closest_marker("fast")
+    ]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]

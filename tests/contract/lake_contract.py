@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from nightshift.errors import LakeError, PartitionCorrupt
+from nightshift.errors import CommitConflict, LakeError, PartitionCorrupt
 from nightshift.lake.manifest import Manifest
+from nightshift.lake.spend import JobCost, month_of, month_usd, recent, record
 from nightshift.lake.storage import Location, list_objects, object_exists, read_object, write_object
 from nightshift.lake.tables import Lake, LakeTable
 
@@ -146,6 +148,45 @@ class LakeContract:
         assert max(batch.num_rows for batch in batches) <= 100
         assert [v for batch in batches for v in batch["value"].to_pylist()] == list(range(1000))
 
+    def test_several_partitions_are_replaced_in_one_version(self, table: LakeTable, tmp_path: Path) -> None:
+        table.replace_partition(DAY, rows_of(1, 2))
+        table.replace_partition(NEXT_DAY, rows_of(7))
+        kept = "2013-01-09"
+        version = table.replace_partition(kept, rows_of(5))
+        rows = {DAY: rows_of(3), NEXT_DAY: rows_of(), "2013-01-07": rows_of(8, 9)}
+        changes = {key: table.prepare(key, each, tmp_path) for key, each in rows.items()}
+        assert table.replace_partitions(changes, basis=table.snapshot()) == version + 1 == table.version()
+        assert {key: stats.rows for key, stats in table.partitions().items()} == {
+            DAY: 1,
+            "2013-01-07": 2,
+            kept: 1,
+        }
+        assert table.read([DAY, "2013-01-07"])["value"].to_pylist() == [3, 8, 9]
+        assert table.read([DAY, NEXT_DAY], version=version)["value"].to_pylist() == [1, 2, 7]
+
+    def test_several_partitions_are_refused_together_when_one_is_not_as_it_was(
+        self, table: LakeTable, place: Location, tmp_path: Path
+    ) -> None:
+        table.replace_partition(DAY, rows_of(1))
+        basis = table.snapshot()
+        changes = {key: table.prepare(key, rows_of(3), tmp_path) for key in (DAY, NEXT_DAY)}
+        table.replace_partition(NEXT_DAY, rows_of(7))  # it was not there
+        before = list_objects(place)
+        with pytest.raises(CommitConflict, match=r"2013-01-05 and 1 more .* replaced 2013-01-06 meanwhile"):
+            table.replace_partitions(changes, basis=basis)
+        assert list_objects(place) == before
+        assert table.read([DAY, NEXT_DAY])["value"].to_pylist() == [1, 7]
+
+    def test_a_commit_of_several_partitions_waits_out_the_writers_of_others(
+        self, place: Location, table: LakeTable, tmp_path: Path
+    ) -> None:
+        table.replace_partition(DAY, rows_of(1))
+        basis = table.snapshot()
+        changes = {key: table.prepare(key, rows_of(3), tmp_path) for key in (DAY, NEXT_DAY)}
+        self._race(place, {0: ["2013-02-01"] * 2, 1: ["2013-02-02"] * 2})
+        table.replace_partitions(changes, basis=basis)
+        assert [each.rows for each in table.partitions().values()] == [1, 1, 1, 2]
+
     def test_a_snapshot_table_is_replaced_whole(self, lake: Lake) -> None:
         planes = lake.table("planes")
         planes.replace_all(rows_of(1, 2))
@@ -177,6 +218,35 @@ class LakeContract:
         assert read_object(place, "ledger/1.json") == b"first"
         assert not object_exists(place, "ledger/2.json")
         assert read_object(place, "ledger/2.json") is None
+
+    def test_many_small_files_are_listed_and_read_at_once_and_taken_away(self, lake: Lake) -> None:
+        assert lake.files("notes") == []
+        names = [f"notes/{step}/{number}.json" for step in ("a", "b") for number in range(20)]
+        for name in names:
+            lake.write_file(name, name.encode())
+        assert lake.files("notes") == sorted(names)
+        assert lake.files("notes/a") == sorted(names[:20])
+        found = lake.read_files([*names, "notes/none.json"])
+        assert found == {name: name.encode() for name in names}
+        lake.remove_file(names[0])
+        lake.remove_file(names[0])
+        assert not lake.exists(names[0])
+        assert lake.read_files(names[:1]) == {}
+
+    def test_the_log_says_when_a_partition_was_written(self, lake: Lake) -> None:
+        table = lake.table("raw")
+        for number in range(2):
+            table.replace_partition(f"2013-01-0{number + 1}", rows_of(number))
+        first, second = (stats.written_at for stats in table.partitions().values())
+        assert 0 <= second - first < 60
+        assert abs(datetime.now(UTC).timestamp() - second) < 60
+
+    def test_what_jobs_cost_is_recorded_once_and_summed(self, lake: Lake) -> None:
+        first = JobCost("a", "train", DAY, 60.0, 60.0, 0.25, 1_793_500_000.0, "succeeded")
+        for each in (first, replace(first, usd=9.0), replace(first, job="b", ended_at=first.ended_at + 1)):
+            record(lake, each)
+        assert month_usd(lake, month_of(first.ended_at)) == 0.5
+        assert [each.job for each in recent(lake, "train")] == ["b", "a"]
 
     def test_processes_that_create_a_table_with_different_partitions_all_succeed(
         self, place: Location, table: LakeTable

@@ -85,7 +85,7 @@ def test_every_file_is_read_without_a_heavy_library(parsed: dict[str, Any]) -> N
 
 
 NIGHTLY = ("ingest", "retrain", "score")
-MANUAL: tuple[str, ...] = ()
+MANUAL = ("backfill", "replay")
 OTHERS = {"reap_orphans"}
 
 
@@ -113,8 +113,42 @@ def test_every_task_has_an_owner_and_retries_only_what_a_retry_can_cure(dags: di
 
 
 def test_every_task_that_can_fail_by_its_data_tells_somebody(dags: dict[str, Any]) -> None:
-    silent = {t for dag in dags.values() for t, task in dag["tasks"].items() if not task["alerts"]}
-    assert silent == {"announce", "reap"}
+    silent = {
+        f"{dag_id.removeprefix('flight_delays_')}.{name}"
+        for dag_id, dag in dags.items()
+        for name, task in dag["tasks"].items()
+        if not task["alerts"]
+    }
+    of_backfill = {name for name in silent if name.startswith("backfill.")}
+    assert silent - of_backfill == {"ingest.announce", "replay.announce", "reap_orphans.reap"}
+    assert "backfill.report" not in of_backfill  # it tells once what became of all of them
+
+
+def test_a_backfill_waits_for_the_nights_and_tells_at_its_end(dags: dict[str, Any]) -> None:
+    dag = dags["flight_delays_backfill"]
+    tasks = dag["tasks"]
+    assert {(task["pool"], task["priority"]) for task in tasks.values()} == {("nightshift_backfill", 1)}
+    assert dag["params"] == sorted(["from", "to", "steps", "reprocess", "chunk_size", "dry_run", "announce"])
+    assert "validate.days" in tasks["ingest.days"]["downstream"]
+    work = [name for name in tasks if name.endswith(".days")]
+    assert all("announce" in tasks[name]["downstream"] for name in work)
+    assert tasks["announce"]["downstream"] == ["report"]
+    assert tasks["report"]["downstream"] == []
+    assert [name for name, task in tasks.items() if task["outlets"]] == ["announce"]
+
+
+def test_a_replay_is_started_by_hand_and_starts_something_only_when_asked(dags: dict[str, Any]) -> None:
+    dag = dags["flight_delays_replay"]
+    assert dag["schedule"] == "NullTimetable"
+    assert dag["params"] == sorted(["from", "to", "ingest_again", "dry_run", "announce"])
+    assert {name: task["downstream"] for name, task in dag["tasks"].items()} == {
+        "replay": ["announce"],
+        "announce": [],
+    }
+    assert [name for name, task in dag["tasks"].items() if task["outlets"]] == ["announce"]
+    assert {(task["pool"], task["priority"]) for task in dag["tasks"].values()} == {
+        ("nightshift_backfill", 1)
+    }
 
 
 def test_jobs_are_counted_by_their_platforms_pool_and_nights_go_first(dags: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ if job.get("echo_inputs"):
     (out / "inputs.json").write_text(json.dumps(seen))
 (out / "environment.json").write_text(json.dumps(dict(os.environ)))
 end = time.monotonic() + job.get("seconds", 0)
-while time.monotonic() < end:
+while time.monotonic() < end and not pathlib.Path(job.get("until", "/nowhere")).exists():
     time.sleep(0.02)
 if job.get("error"):
     (out / "error.json").write_text(json.dumps({"type": "ValueError", "message": job["error"]}))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
 from nightshift.embedded.night import Night, follow, result
 from nightshift.registry.models import Models
+from nightshift.scheduling.pools import POOLS
 
 if TYPE_CHECKING:
     from nightshift.embedded.airflow_api import Run
@@ -74,6 +77,31 @@ def test_the_report_is_shown_in_the_ui_and_linked_from_the_task(deployment: Depl
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
 
 
+def test_a_run_as_the_uis_form_starts_it_runs_though_the_data_ended_long_ago(
+    deployment: Deployment, night: Night
+) -> None:
+    now = datetime.now(UTC).isoformat()
+    body = {"logical_date": now, "conf": {"partition": NIGHT}}
+    made = deployment.api.call("POST", "dags/flight_delays_ingest/dagRuns", json=body).json()
+    run = wait_for_run(deployment, deployment.api.run(made["dag_id"], made["dag_run_id"]))
+    assert run.state == "success"
+
+
+def test_the_pools_are_there_and_nights_go_before_backfills(deployment: Deployment, night: Night) -> None:
+    pools = {pool["name"]: pool for pool in deployment.api.call("GET", "pools").json()["pools"]}
+    assert {name: (pools[name]["slots"], pools[name]["include_deferred"]) for name in POOLS} == {
+        name: (pool.slots, True) for name, pool in POOLS.items()
+    }
+    assert {task["priority_weight"] for task in instances(deployment, night.runs["retrain"])} == {100}
+
+
+def instances(deployment: Deployment, run: Run) -> list[Any]:
+    """The task instances of a run, as Airflow's API tells them."""
+    path = f"dags/{run.dag_id}/dagRuns/{quote(run.run_id, safe='')}/taskInstances"
+    found: list[Any] = deployment.api.call("GET", path).json()["task_instances"]
+    return found
+
+
 def test_a_rerun_of_the_night_changes_nothing_in_the_lake(deployment: Deployment, night: Night) -> None:
     lake, api = deployment.lake, deployment.api
     before = {name: lake.table(name).version() for name in ("raw", "weather", "planes")}
@@ -116,6 +144,7 @@ def test_a_backfill_of_five_days_ends_well_and_starts_no_retrain(
     before = len(all_runs(deployment, "flight_delays_retrain"))
     runs = backfill(deployment, first, last)
     assert [run.state for run in runs] == ["success"] * 5
+    assert {task["priority_weight"] for run in runs for task in instances(deployment, run)} == {1}
     clean = deployment.lake.table("clean").partitions()
     assert {f"2013-01-{day}" for day in range(14, 19)} <= set(clean)
     assert len(all_runs(deployment, "flight_delays_retrain")) == before

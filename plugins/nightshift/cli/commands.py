@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
 
+    from nightshift.backfill.days import Day
     from nightshift.config.pipeline import Pipeline
-    from nightshift.embedded.bulk import Day
 
-__all__ = ["demo", "down", "ingest", "pipelines", "seed", "status", "up"]
+__all__ = ["demo", "down", "ingest", "pipeline_of", "pipelines", "seed", "status", "up"]
 
 SAMPLES = ("flight_delays",)
 
@@ -29,7 +29,7 @@ def seed(options: Namespace) -> int:
     from nightshift.hooks.storage import landing_zone
 
     settings = Settings.from_environment()
-    pipeline = _pipeline(settings, options.pipeline)
+    pipeline = pipeline_of(settings, options.pipeline)
     if pipeline.pipeline not in SAMPLES:
         raise ConfigError(f"there are no sample data for {pipeline.pipeline}", fix=f"only for {SAMPLES[0]}")
     partitions = _partitions(pipeline, options)
@@ -40,10 +40,10 @@ def seed(options: Namespace) -> int:
 
 def ingest(options: Namespace) -> int:
     """A range of partitions, ingested and validated here and now."""
-    from nightshift.embedded.bulk import ingest_days
+    from nightshift.backfill.days import ingest_days
 
     settings = Settings.from_environment()
-    pipeline = _pipeline(settings, options.pipeline)
+    pipeline = pipeline_of(settings, options.pipeline)
     partitions = _partitions(pipeline, options)
     found = ingest_days(pipeline, partitions, settings, force=options.force, each=_printer(len(partitions)))
     bad = [day for day in found if not day.is_good]
@@ -122,7 +122,7 @@ def demo(options: Namespace) -> int:
     settings = Settings.from_environment()
     console = Console(STEPS)
     show = Demo(
-        pipeline=_pipeline(settings, options.pipeline),
+        pipeline=pipeline_of(settings, options.pipeline),
         partition=options.partition,
         settings=settings,
         ports=Ports.from_environment(),
@@ -136,7 +136,11 @@ def demo(options: Namespace) -> int:
     return 0
 
 
-def _pipeline(settings: Settings, name: str) -> Pipeline:
+def pipeline_of(settings: Settings, name: str) -> Pipeline:
+    """The pipeline of that name.
+
+    :raises ConfigError: when there is none; names the nearest.
+    """
     file = settings.pipelines_dir / f"{name}.yaml"
     if file.exists():
         return load_pipeline(file)
@@ -160,10 +164,6 @@ def _printer(total: int) -> Callable[[Day], None]:
     def each(day: Day) -> None:
         nonlocal done
         done += 1
-        rows = f"{day.ingested} rows, {day.clean} clean, {day.quarantined} quarantined"
-        kept = ", unchanged" if day.kept else ""
-        print(
-            f"[{done}/{total}] {day.partition} {day.status:8} {rows}, {day.seconds:.2f} s{kept}", flush=True
-        )
+        print(f"[{done}/{total}] {day.line()}", flush=True)
 
     return each

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from nightshift import __version__
-from nightshift.cli import commands
+from nightshift.cli import backfill, commands, quarantine
 from nightshift.errors import ConfigError, NightshiftError, PartitionKeyError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--debug", action="store_true", help="show where an error comes from")
     verbs = root.add_subparsers(title="commands", metavar="COMMAND")
     _data(verbs)
+    quarantine.add_commands(verbs)
     _stack(verbs)
     return root
 
@@ -79,6 +80,15 @@ def _data(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     ingest.set_defaults(command=commands.ingest)
     _range(ingest)
     ingest.add_argument("--force", action="store_true", help="also validate again what has not changed")
+    plan = verbs.add_parser(
+        "plan",
+        help="say what a backfill of a range would do, for how long and for how much",
+        description="Say what the DAG <pipeline>_backfill would do with this range: what is present, missing "
+        "and failed, what there is to do, how long it takes and what it costs. Nothing is written.",
+    )
+    plan.set_defaults(command=backfill.plan)
+    _range(plan)
+    backfill.add_options(plan)
     pipelines = verbs.add_parser("pipelines", help="list the pipeline files and what is wrong with them")
     pipelines.set_defaults(command=commands.pipelines)
     pipelines.add_argument("--schema", action="store_true", help="print the JSON Schema of a pipeline file")

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nightshift.backfill.days import Day, ingest_days
 from nightshift.config.partitions import back, check_key, days
 from nightshift.embedded.airflow_api import AirflowApi
-from nightshift.embedded.bulk import Day, ingest_days
 from nightshift.embedded.night import Night, follow, prepare, result
 from nightshift.embedded.sample_data import seed_landing
 from nightshift.embedded.stack import Stack

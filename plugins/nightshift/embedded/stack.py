@@ -131,6 +131,21 @@ class Stack:
                 raise
             return Started(round(time.monotonic() - begun, 1), reused=False)
 
+    def revive(self, *names: str) -> None:
+        """Start those of the named components that do not run and wait until they are ready.
+
+        :raises ServiceFailed: when one does not come up; whatever else runs goes on.
+        """
+        with self._exclusive():
+            begun = time.time()
+            dead = [name for name in names if self.services.find(name) is None]
+            if "scheduler" in dead:
+                self._warm_file.unlink(missing_ok=True)
+            services = [self._component(name, begun) for name in dead]
+            for service in services:
+                self.services.start(service)
+            self.services.wait(*services)
+
     def stop(self) -> int:
         """End every process of this stack, its jobs too; how many there were."""
         with self._exclusive():

@@ -6,7 +6,9 @@ import json
 import random
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,13 +18,14 @@ from deltalake.transaction import AddAction
 
 from nightshift.errors import CommitConflict, LakeError
 from nightshift.lake import storage
+from nightshift.lake.prepared import Prepared
 from nightshift.lake.schema import PARTITION, stored_schema
 from nightshift.lake.trouble import readable, storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from nightshift.lake.prepared import Prepared, PreparedFile
+    from nightshift.lake.prepared import PreparedFile
     from nightshift.lake.storage import Location
 
 __all__ = ["arrow_schema", "delta_errors", "publish"]
@@ -30,6 +33,7 @@ __all__ = ["arrow_schema", "delta_errors", "publish"]
 TRIES = 20
 _FIRST_WAIT_S = 0.02
 _LONGEST_WAIT_S = 1.5
+_UPLOADS = 8
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 # Ten years of log and one of replaced files: a manifest of an old run must still be readable.
 _CONFIGURATION = {
@@ -42,37 +46,118 @@ _CONFIGURATION = {
 _HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """Files in place, waiting for the commit that makes them the content of their partitions.
+
+    ``partitions`` is None for a whole snapshot table; ``basis`` has the files that the writer saw in each
+    partition, or is None where it replaces whatever is there.
+    """
+
+    table: str
+    location: Location
+    schemas: tuple[pa.Schema, ...]
+    partitions: tuple[str, ...] | None
+    actions: tuple[AddAction, ...]
+    note: Mapping[str, str]
+    basis: Mapping[str, frozenset[str]] | None
+
+    @property
+    def title(self) -> str:
+        """For messages."""
+        if self.partitions is None:
+            what = "all rows"
+        else:
+            more = len(self.partitions) - 1
+            what = self.partitions[0] + (f" and {more} more" if more else "")
+        return f"the replacement of {what} in table {self.table!r}"
+
+    def is_made(self, present: Mapping[str, str | None]) -> bool:
+        """Whether the table holds just this: the last try did win, or there is nothing to empty."""
+        if self.actions:
+            return self.actions[0].path in present
+        return not present if self.partitions is None else not set(self.partitions) & set(present.values())
+
+    def check_basis(self, present: Mapping[str, str | None]) -> None:
+        """
+        :raises CommitConflict: when a partition is not what the writer saw.
+        """
+        for key, files in (self.basis or {}).items():
+            if files != {path for path, partition in present.items() if partition == key}:
+                raise CommitConflict(
+                    f"{self.title} is refused: another writer replaced {key} meanwhile",
+                    fix="start again from the rows that are there now",
+                )
+
+
 def publish(
-    table: str, location: Location, prepared: Prepared, partition: str | None, note: Mapping[str, str]
+    table: str,
+    location: Location,
+    changes: Mapping[str, Prepared] | Prepared,
+    note: Mapping[str, str],
+    *,
+    basis: Mapping[str, frozenset[str]] | None = None,
 ) -> int:
-    """Put the files in place, then make them the whole content of ``partition`` (None: of the table).
+    """Put the files in place, then make them the whole content of their partitions, in one commit.
 
     A commit is a compare-and-swap on the table's version. Lost, it is tried again from the newest
     version within bounds; the files stay where they are. So the last of several writers wins, whole.
 
+    :param changes: rows by partition, at least one; or the whole content of a snapshot table.
+    :param basis: the files that each partition must still have; without it whatever is there is replaced.
     :returns: the version that holds the rows.
     :raises LakeError: the columns do not fit the table.
-    :raises CommitConflict: after the last try; the files are taken away again.
+    :raises CommitConflict: after the last try, or when ``basis`` does not hold; the files are taken away.
     """
-    if partition is not None and not _PLAIN.fullmatch(partition):
-        raise LakeError(f"{partition!r} cannot be the name of a partition", fix="use letters, digits, . _ -")
-    folder = "" if partition is None else f"{PARTITION}={partition}/"
-    actions = []
-    for each in prepared.files:
-        storage.upload(location, folder + each.name, each.file)
-        actions.append(_added(each, folder + each.name, partition))
+    change = _put(table, location, changes, note, basis)
+    try:
+        return _committed(change)
+    except CommitConflict:
+        storage.remove(location, [action.path for action in change.actions])
+        raise
+
+
+def _put(
+    table: str,
+    location: Location,
+    changes: Mapping[str, Prepared] | Prepared,
+    note: Mapping[str, str],
+    basis: Mapping[str, frozenset[str]] | None,
+) -> _Change:
+    parts: list[tuple[str | None, Prepared]] = (
+        [(None, changes)] if isinstance(changes, Prepared) else [*changes.items()]
+    )
+    for key, _ in parts:
+        if key is not None and not _PLAIN.fullmatch(key):
+            raise LakeError(f"{key!r} cannot be the name of a partition", fix="use letters, digits, . _ -")
+    files = [(key, each) for key, prepared in parts for each in prepared.files]
+    with ThreadPoolExecutor(_UPLOADS) as pool:
+        list(pool.map(lambda one: storage.upload(location, _path(*one), one[1].file), files))
+    return _Change(
+        table=table,
+        location=location,
+        schemas=tuple(prepared.schema for _, prepared in parts),
+        partitions=None if isinstance(changes, Prepared) else tuple(changes),
+        actions=tuple(_added(each, _path(key, each), key) for key, each in files),
+        note=note,
+        basis=basis,
+    )
+
+
+def _path(partition: str | None, file: PreparedFile) -> str:
+    return file.name if partition is None else f"{PARTITION}={partition}/{file.name}"
+
+
+def _committed(change: _Change) -> int:
     for attempt in range(TRIES):
         try:
-            return _commit(table, location, prepared.schema, actions, partition, note)
+            return _commit(change)
         except CommitFailedError as error:
             lost = error
             wait = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
             time.sleep(random.uniform(wait / 2, wait))
-    storage.remove(location, [action.path for action in actions])
-    reason = readable(str(lost), location.options)
     raise CommitConflict(
-        f"the replacement of {partition or 'all rows'} in table {table!r} lost to other writers "
-        f"{TRIES} times: {reason}",
+        f"{change.title} lost to other writers {TRIES} times: {readable(str(lost), change.location.options)}",
         fix="run fewer writers on this table at once, or try again later",
     )
 
@@ -82,41 +167,47 @@ def arrow_schema(table: DeltaTable) -> pa.Schema:
     return pa.schema(table.schema().to_arrow())
 
 
-def _commit(
-    name: str,
-    location: Location,
-    schema: pa.Schema,
-    actions: list[AddAction],
-    partition: str | None,
-    note: Mapping[str, str],
-) -> int:
+def _commit(change: _Change) -> int:
     """One try, from the newest version."""
-    with delta_errors(location, "writing"):
-        table = _open_or_create(name, location, schema, partitioned=partition is not None)
-        present = set(pa.table(table.get_add_actions())["path"].to_pylist())
-        if actions and actions[0].path in present:
-            return int(table.version())  # the last try did win, only its answer was lost
+    keys = change.partitions
+    with delta_errors(change.location, "writing"):
+        table = _open_or_create(change.table, change.location, change.schemas, partitioned=keys is not None)
+        present = _present(table)
+        if change.is_made(present):
+            return int(table.version())
+        change.check_basis(present)
         table.create_write_transaction(
-            list(actions),
+            list(change.actions),
             mode="overwrite",
             schema=table.schema(),
-            partition_by=[] if partition is None else [PARTITION],
-            partition_filters=None if partition is None else [(PARTITION, "=", partition)],
+            partition_by=[] if keys is None else [PARTITION],
+            partition_filters=None if keys is None else [(PARTITION, "in", list(keys))],
             # No retries of Delta's own: between two writers of a new partition it would see no conflict.
-            commit_properties=CommitProperties(custom_metadata=dict(note), max_commit_retries=0),
+            commit_properties=CommitProperties(custom_metadata=dict(change.note), max_commit_retries=0),
             post_commithook_properties=_HOOKS,
         )
         return int(table.version()) + 1
 
 
-def _open_or_create(name: str, location: Location, schema: pa.Schema, *, partitioned: bool) -> DeltaTable:
+def _present(table: DeltaTable) -> dict[str, str | None]:
+    """The partition of every data file, by its path."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    paths = actions["path"].to_pylist()
+    name = f"partition.{PARTITION}"
+    keys = actions[name].to_pylist() if name in actions.column_names else [None] * len(paths)
+    return dict(zip(paths, keys, strict=True))
+
+
+def _open_or_create(
+    name: str, location: Location, schemas: Sequence[pa.Schema], *, partitioned: bool
+) -> DeltaTable:
     uri, options = location.table_uri, location.table_options
     if not DeltaTable.is_deltatable(uri, options):
         if location.is_local:
             location.path().mkdir(parents=True, exist_ok=True)
         DeltaTable.create(
             uri,
-            schema.append(pa.field(PARTITION, pa.string())) if partitioned else schema,
+            schemas[0].append(pa.field(PARTITION, pa.string())) if partitioned else schemas[0],
             mode="ignore",
             partition_by=[PARTITION] if partitioned else None,
             configuration=_CONFIGURATION,
@@ -126,7 +217,8 @@ def _open_or_create(name: str, location: Location, schema: pa.Schema, *, partiti
     if bool(table.metadata().partition_columns) != partitioned:
         kind = "snapshot" if partitioned else "partitioned"
         raise LakeError(f"table {name!r} is a {kind} table and cannot be written otherwise")
-    if not stored_schema(name, schema, arrow_schema(table)).equals(schema):
+    kept = arrow_schema(table)
+    if not all(stored_schema(name, each, kept).equals(each) for each in schemas):
         raise LakeError(f"table {name!r} was made with other types meanwhile", fix="write the rows again")
     return table
 

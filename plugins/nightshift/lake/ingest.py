@@ -6,11 +6,8 @@ import hashlib
 import json
 import logging
 import shutil
-import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightshift.config.partitions import check_key
@@ -19,19 +16,20 @@ from nightshift.lake.fetch import StagedFile, fetch
 from nightshift.lake.schema import PARTITION
 from nightshift.lake.storage import Location, StoredObject, list_objects
 from nightshift.lake.typed import DatasetConfig, typed_reader
+from nightshift.lake.workspace import workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from nightshift.config.pipeline import Pipeline
     from nightshift.lake.prepared import Prepared
     from nightshift.lake.tables import Lake, LakeTable
 
-__all__ = ["RAW", "IngestResult", "ingest_partition", "landing_location"]
+__all__ = ["RAW", "IngestResult", "ingest_partition", "landing_location", "record_path"]
 
 RAW = "raw"
 _RESERVED = frozenset({PARTITION, "row_id", "reasons"})
-_STALE_AFTER_S = 24 * 3600
 _LOG = logging.getLogger(__name__)
 
 
@@ -93,8 +91,8 @@ class _Dataset:
 
     @property
     def record_path(self) -> str:
-        if self.name == RAW:
-            return f"_ingest/{self.partition}.json"
+        if self.name == RAW and self.partition is not None:
+            return record_path(self.partition)
         return f"_ingest/{self.name}/{self.partition or 'snapshot'}.json"
 
     @property
@@ -115,6 +113,11 @@ class _Arrival:
     held: _Record | None
     record: _Record
     rows: Prepared | None
+
+
+def record_path(partition: str) -> str:
+    """Where the lake remembers what a partition's raw rows came from; its ``sha256`` names the content."""
+    return f"_ingest/{partition}.json"
 
 
 def ingest_partition(
@@ -140,7 +143,7 @@ def ingest_partition(
     """
     started = time.monotonic()
     datasets = _datasets(pipeline, check_key(pipeline, partition), landing, lake)
-    with _workspace(staging, f"ingest-{pipeline.pipeline}-{partition}-") as folder:
+    with workspace(staging, "ingest", f"{pipeline.pipeline}-{partition}") as folder:
         arrivals = [_arrive(each, folder, log) for each in datasets]
         done = {each.dataset.name: _commit(each, folder, log) for each in arrivals}
     changed = {each.dataset.name: each.rows is not None for each in arrivals}
@@ -275,14 +278,3 @@ def _commit(arrival: _Arrival, workspace: Path, log: logging.Logger) -> _Record:
 
 def _sha256(value: object) -> str:
     return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
-
-
-@contextmanager
-def _workspace(staging: Path, prefix: str) -> Iterator[Path]:
-    """A folder of our own below ``staging``, gone afterwards; what a killed run left there goes too."""
-    staging.mkdir(parents=True, exist_ok=True)
-    for left in staging.glob("ingest-*"):
-        if time.time() - left.stat().st_mtime > _STALE_AFTER_S:
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=staging) as folder:
-        yield Path(folder)

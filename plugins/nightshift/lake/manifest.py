@@ -56,6 +56,27 @@ class Manifest:
             sha256=hashlib.sha256(listing.encode()).hexdigest(),
         )
 
+    def rows_by_partition(self) -> dict[str, int]:
+        """How many rows each partition holds, oldest first."""
+        found = dict.fromkeys(self.partitions, 0)
+        for file in self.files:
+            if file.partition is not None:
+                found[file.partition] += file.rows
+        return found
+
+    def only(self, partition: str) -> Manifest:
+        """The part of this manifest that one partition is."""
+        files = [file for file in self.files if file.partition == partition]
+        return Manifest.of(self.table, self.uri, self.version, files)
+
+    def paths(self) -> dict[str, frozenset[str]]:
+        """The files of each partition: two manifests with the same files hold the same rows."""
+        found: dict[str, set[str]] = {key: set() for key in self.partitions}
+        for file in self.files:
+            if file.partition is not None:
+                found[file.partition].add(file.path)
+        return {key: frozenset(files) for key, files in found.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe."""
         return {**asdict(self), "partitions": list(self.partitions), "files": [asdict(f) for f in self.files]}

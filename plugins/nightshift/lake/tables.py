@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lake", "LakeTable", "PartitionStats"]
 
-_ACTION_COLUMNS = ("path", f"partition.{PARTITION}", "num_records", "size_bytes")
+_ACTION_COLUMNS = ("path", f"partition.{PARTITION}", "num_records", "size_bytes", "modification_time")
 _BATCH_ROWS = 65_536
 
 Rows: TypeAlias = pa.Table | pa.RecordBatchReader | Prepared
@@ -37,11 +37,12 @@ Rows: TypeAlias = pa.Table | pa.RecordBatchReader | Prepared
 
 @dataclass(frozen=True, slots=True)
 class PartitionStats:
-    """What a table's log says of one partition."""
+    """What a table's log says of one partition; ``written_at`` is the epoch second of its newest file."""
 
     rows: int
     bytes: int
     files: int
+    written_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,19 @@ class Lake:
     def exists(self, relative: str) -> bool:
         """Whether there is such a file."""
         return storage.object_exists(self.location, relative)
+
+    def files(self, folder: str) -> list[str]:
+        """Every file below ``folder``, as :meth:`read_file` takes them; one listing, nothing is read."""
+        return [f"{folder}/{each.path}" for each in storage.list_objects(self.location.child(folder))]
+
+    def read_files(self, relatives: Sequence[str]) -> dict[str, bytes]:
+        """Those of these files that are there, read side by side."""
+        return storage.read_objects(self.location, relatives)
+
+    def remove_file(self, relative: str) -> None:
+        """Take a file away; none of that name is as well."""
+        if self.exists(relative):
+            storage.remove(self.location, [relative])
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +133,29 @@ class LakeTable:
         :raises CommitConflict: other writers won every one of the bounded tries.
         """
         with self._prepared(data, partition, scratch) as prepared:
-            return publish(self.name, self.location, prepared, partition, source or {})
+            return publish(self.name, self.location, {partition: prepared}, source or {})
+
+    def replace_partitions(
+        self, changes: Mapping[str, Prepared], *, basis: Manifest, source: Mapping[str, str] | None = None
+    ) -> int:
+        """The same for several partitions in one commit, refused when one of them is not as it was.
+
+        :param changes: what :meth:`prepare` made for each partition, at least one.
+        :param basis: the :meth:`snapshot` of this table that the rows were decided on.
+        :returns: the version that holds all of them.
+        :raises CommitConflict: another writer replaced one of the partitions since ``basis``, or other
+            writers won every one of the bounded tries; nothing was changed then.
+        """
+        seen = basis.paths()
+        known = {key: seen.get(key, frozenset()) for key in changes}
+        return publish(self.name, self.location, changes, source or {}, basis=known)
 
     def replace_all(
         self, data: Rows, *, source: Mapping[str, str] | None = None, scratch: Path | None = None
     ) -> int:
         """The same for a snapshot table: make ``data`` its whole content."""
         with self._prepared(data, None, scratch) as prepared:
-            return publish(self.name, self.location, prepared, None, source or {})
+            return publish(self.name, self.location, prepared, source or {})
 
     def prepare(self, partition: str | None, data: pa.Table | pa.RecordBatchReader, folder: Path) -> Prepared:
         """The first half of a replacement: the rows as files in ``folder``, fit for this table.
@@ -171,19 +200,20 @@ class LakeTable:
         """Every partition with rows, oldest first, from the log alone; empty when there is no table yet."""
         if not self.exists():
             return {}
-        grouped: dict[str, list[ManifestFile]] = {}
-        for file in self._files(self._open(version), None):
-            if file.partition is not None:
-                grouped.setdefault(file.partition, []).append(file)
-        return {
-            key: PartitionStats(sum(f.rows for f in files), sum(f.bytes for f in files), len(files))
-            for key, files in sorted(grouped.items())
-        }
+        grouped: dict[str, list[dict[str, Any]]] = {}
+        for file in _actions(self._open(version)):
+            if (key := file.get(f"partition.{PARTITION}")) is not None:
+                grouped.setdefault(key, []).append(file)
+        return {key: _stats(files) for key, files in sorted(grouped.items())}
 
     def manifest(self, partitions: Sequence[str] | None, *, version: int | None = None) -> Manifest:
         """What a reader of these partitions (None: of the table) reads, at ``version`` or the newest."""
         table = self._open(version)
         return Manifest.of(self.name, self.location.uri, table.version(), self._files(table, partitions))
+
+    def snapshot(self) -> Manifest:
+        """The manifest of the newest version; an empty one, of version -1, where there is no table yet."""
+        return self.manifest(None) if self.exists() else Manifest.of(self.name, self.location.uri, -1, [])
 
     def read_manifest(self, manifest: Manifest, *, columns: Sequence[str] | None = None) -> pa.Table:
         """The very rows that ``manifest`` names, whatever was written since.
@@ -210,14 +240,12 @@ class LakeTable:
 
     def _files(self, table: DeltaTable, partitions: Sequence[str] | None) -> list[ManifestFile]:
         """The files of these partitions, sorted by path, which is the order of writing."""
-        actions = pa.table(table.get_add_actions(flatten=True))
-        kept = [name for name in _ACTION_COLUMNS if name in actions.column_names]
         wanted = None if partitions is None else set(partitions)
         files = [
             ManifestFile(
                 row["path"], row.get(f"partition.{PARTITION}"), row["num_records"], row["size_bytes"]
             )
-            for row in actions.select(kept).to_pylist()
+            for row in _actions(table)
         ]
         chosen = (file for file in files if wanted is None or file.partition in wanted)
         return sorted(chosen, key=lambda file: file.path)
@@ -261,6 +289,24 @@ class LakeTable:
             return
         with tempfile.TemporaryDirectory(prefix="nightshift-rows-", dir=scratch) as folder:
             yield self.prepare(partition, data, Path(folder))
+
+
+def _actions(table: DeltaTable) -> list[dict[str, Any]]:
+    """What the log says of each of the table's files."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    found: list[dict[str, Any]] = actions.select(
+        [name for name in _ACTION_COLUMNS if name in actions.column_names]
+    ).to_pylist()
+    return found
+
+
+def _stats(files: Sequence[Mapping[str, Any]]) -> PartitionStats:
+    return PartitionStats(
+        rows=sum(file["num_records"] for file in files),
+        bytes=sum(file["size_bytes"] for file in files),
+        files=len(files),
+        written_at=max(file["modification_time"] for file in files) / 1000,
+    )
 
 
 def _belongs(file: ManifestFile) -> ds.Expression | None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, Param
 
 from nightshift.config.loader import load_all
-from nightshift.executors.pools import BACKFILL_POOL, job_pool
-from nightshift.executors.priority import NightFirst
 from nightshift.hooks.settings import current_settings
+from nightshift.scheduling.pools import BACKFILL_POOL, job_pool
+from nightshift.scheduling.priority import NightFirst
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,7 @@ __all__ = [
     "asset",
     "broken_pipelines",
     "dag_arguments",
+    "day_param",
     "force_new_param",
     "job_arguments",
     "partition_param",
@@ -71,6 +72,17 @@ def partition_param(pipeline: Pipeline) -> Param:
     )
 
 
+def day_param(pipeline: Pipeline, title: str, what: str) -> Param:
+    """A form field for a day that must be given."""
+    first, last = pipeline.partitions.start, pipeline.partitions.end or "today"
+    return Param(
+        type="string",
+        format="date",
+        title=title,
+        description_md=f"{what} of the range, `YYYY-MM-DD`, from {first} to {last}.",
+    )
+
+
 def force_new_param() -> Param:
     """The form field for a run whose jobs are not to be adopted."""
     return Param(
@@ -88,7 +100,6 @@ def job_arguments(pipeline: Pipeline) -> dict[str, Any]:
 
 def dag_arguments(pipeline: Pipeline, verb: str, doc: str) -> dict[str, Any]:
     """What every DAG of a pipeline has: id, description, documentation, tags, dates."""
-    last = pipeline.partitions.end
     return {
         "dag_id": f"{pipeline.pipeline}_{verb}",
         "dag_display_name": f"{pipeline.pipeline} · {verb}",
@@ -96,8 +107,6 @@ def dag_arguments(pipeline: Pipeline, verb: str, doc: str) -> dict[str, Any]:
         "doc_md": f"{pipeline.description}\n\n{doc}",
         "tags": [pipeline.pipeline, verb, *pipeline.tags],
         "start_date": _midnight(pipeline.partitions.start),
-        # The last partition is due the day after it.
-        "end_date": _midnight(last + dt.timedelta(days=2)) if last else None,
         "catchup": False,
         "default_args": {"owner": pipeline.owner, **NIGHTLY},
     }

@@ -23,13 +23,14 @@ class ValidateOperator(PipelineOperator):
         :returns: the ``ValidationSummary`` as a dict, under 4 KB; pushed even when the partition is blocked.
         :raises ValidationFailed: when the partition is blocked.
         """
+        from nightshift.backfill.notes import clear_failure, note_failure
         from nightshift.validation.run import validate_partition
 
-        partition, settings = self.partition(context), self.settings
+        partition, settings, lake = self.partition(context), self.settings, self.lake()
         summary = validate_partition(
             self.pipeline,
             partition,
-            lake=self.lake(),
+            lake=lake,
             suite_file=settings.expectations_dir / self.pipeline.validation.suite,
             staging=settings.staging,
         )
@@ -38,6 +39,8 @@ class ValidateOperator(PipelineOperator):
         found = {**summary.to_dict(), "report_url": url}
         self.log.info("Partition %s %s: %s. Report: %s", partition, summary.status, found["rows"], url)
         if summary.status == "blocked":
+            note_failure(lake, "validate", partition, f"blocked: {summary.reason}", context["ti"].run_id)
             context["ti"].xcom_push(key="return_value", value=found)
         summary.raise_if_blocked()
+        clear_failure(lake, "validate", partition)
         return found

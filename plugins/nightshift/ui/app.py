@@ -1,9 +1,9 @@
-"""The pages that the plugin serves below ``/nightshift``: validation reports out of the lake."""
+"""The pages that the plugin serves below ``/nightshift``: validation reports and backfills."""
 
 from __future__ import annotations
 
 import html
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
@@ -16,6 +16,11 @@ from nightshift.config.partitions import check_key
 from nightshift.errors import NightshiftError
 from nightshift.hooks.settings import current_settings
 from nightshift.hooks.storage import open_lake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nightshift.config.pipeline import Pipeline
 
 __all__ = ["app"]
 
@@ -31,6 +36,7 @@ app.dependency_overrides[auth_manager_from_app] = get_auth_manager
 
 PipelineName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{1,40}$")]
 PartitionKey = Annotated[str, Path(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+BackfillId = Annotated[str, Path(pattern=r"^\d{4}-\d{2}-\d{2}_\d{4}-\d{2}-\d{2}_[0-9a-f]{12}$")]
 
 
 def _may_read(pipeline: PipelineName, user: GetUserDep) -> None:
@@ -48,10 +54,21 @@ def _may_read(pipeline: PipelineName, user: GetUserDep) -> None:
 @app.get("/reports/{pipeline}/{partition}", dependencies=[Depends(_may_read)])
 def report(pipeline: PipelineName, partition: PartitionKey) -> HTMLResponse:
     """The validation report of one partition."""
+    return _page(pipeline, lambda found: f"reports/{check_key(found, partition)}.html")
+
+
+@app.get("/backfills/{pipeline}/{name}", dependencies=[Depends(_may_read)])
+def backfill(pipeline: PipelineName, name: BackfillId) -> HTMLResponse:
+    """The plan of a backfill, and what became of it."""
+    return _page(pipeline, lambda found: f"backfills/{name}.html")
+
+
+def _page(pipeline: str, file_of: Callable[[Pipeline], str]) -> HTMLResponse:
+    """A page out of a pipeline's lake, or a plain error."""
     try:
         settings = current_settings()
         found = load_pipeline(settings.pipelines_dir / f"{pipeline}.yaml")
-        page = open_lake(settings, found).read_file(f"reports/{check_key(found, partition)}.html")
+        page = open_lake(settings, found).read_file(file_of(found))
     except NightshiftError as error:
         return HTMLResponse(f"<p>{html.escape(str(error))}</p>", status_code=404, headers=_HEADERS)
     return HTMLResponse(page, headers=_HEADERS)

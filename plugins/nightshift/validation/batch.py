@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["Batch", "open_files", "open_table"]
+__all__ = ["Batch", "open_files", "open_table", "scan_files"]
 
 ROW_ID = "row_id"
 _MEMORY = "2GB"
@@ -69,7 +69,7 @@ class Batch:
         path.unlink(missing_ok=True)
         with duckdb.connect(path) as database:
             _settings(database, self.folder)
-            _views(database, _scan_files(self.files), temporary=False)
+            _views(database, scan_files(self.files), temporary=False)
         return path
 
 
@@ -94,7 +94,7 @@ def open_files(files: Sequence[Path], rows: int, staging: Path) -> Iterator[Batc
         duckdb.connect() as connection,
     ):
         _settings(connection, Path(folder))
-        columns = _views(connection, _scan_files(files), temporary=True)
+        columns = _views(connection, scan_files(files), temporary=True)
         yield Batch(connection, columns, rows, None, tuple(files), Path(folder))
 
 
@@ -114,7 +114,8 @@ def _settings(connection: duckdb.DuckDBPyConnection, folder: Path | None) -> Non
         connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
 
 
-def _scan_files(files: Sequence[Path]) -> str:
+def scan_files(files: Sequence[Path]) -> str:
+    """The query that reads Parquet files, at least one."""
     listed = ", ".join(literal(str(path)) for path in files)
     return f"SELECT * FROM read_parquet([{listed}], hive_partitioning = false)"
 

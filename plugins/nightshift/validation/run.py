@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nightshift.errors import PartitionAbsent
 from nightshift.validation import profile, report, split
@@ -20,15 +21,16 @@ from nightshift.validation.suite import load_suite
 from nightshift.validation.summary import Failure, ValidationSummary, example_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from nightshift.config.pipeline import Pipeline
+    from nightshift.lake.manifest import Manifest
     from nightshift.lake.tables import Lake, LakeTable
     from nightshift.validation.batch import Batch
     from nightshift.validation.engine import Outcome, Verdict
     from nightshift.validation.suite import Suite
 
-__all__ = ["report_path", "validate_partition"]
+__all__ = ["Judged", "judged", "page_of", "rendered", "report_path", "validate_partition"]
 
 log = logging.getLogger(__name__)
 _SAMPLE_ROWS = 50
@@ -54,33 +56,72 @@ def validate_partition(
     :raises AccountingError: clean + quarantined is not what was ingested.
     """
     started = time.perf_counter()
-    config, raw, suite = pipeline.validation, lake.table("raw"), load_suite(suite_file)
-    present = {key: stats.rows for key, stats in raw.partitions().items()}
+    suite, raw = load_suite(suite_file), lake.table("raw").snapshot()
+    staging.mkdir(parents=True, exist_ok=True)
+    with judged(pipeline, partition, lake=lake, raw=raw, suite=suite, staging=staging) as found:
+        rows = split.publish(found.batch, lake, partition, found.decision, staging)
+        page = page_of(found, lake, rows, time.perf_counter() - started)
+    for kind, data in rendered(page).items():
+        lake.write_file(report_path(partition, kind), data)
+    _tell(page.summary)
+    return page.summary
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A partition, the verdicts on it and what they decide; ``recent`` are the rows of earlier ones."""
+
+    pipeline: Pipeline
+    partition: str
+    suite: Suite
+    batch: Batch
+    outcome: Outcome
+    decision: split.Decision
+    recent: Mapping[str, int]
+    parameters: Mapping[str, Any]
+
+
+@contextmanager
+def judged(
+    pipeline: Pipeline, partition: str, *, lake: Lake, raw: Manifest, suite: Suite, staging: Path
+) -> Iterator[Judged]:
+    """Run the suite over ``partition``, and change nothing; the batch is open until the end of the block.
+
+    :param raw: the snapshot of table ``raw`` that is judged.
+    :raises PartitionAbsent: no raw rows.
+    :raises ConfigError: the suite is wrong.
+    """
+    config, present = pipeline.validation, raw.rows_by_partition()
     if not present.get(partition):
         raise PartitionAbsent(f"{pipeline.pipeline} has no raw rows of {partition}", fix="ingest it first")
     recent = {key: present[key] for key in recent_keys(partition, present, config.recent_partitions)}
     parameters = suite_parameters([partition], list(recent.values()))
     checks = suite.checks(parameters)
-    staging.mkdir(parents=True, exist_ok=True)
-    with _opened(raw, partition, present[partition], config.duckdb_above_rows, staging) as batch:
+    with _opened(lake.table("raw"), raw, partition, config.duckdb_above_rows, staging) as batch:
         outcome = run(batch, checks)
         decision = split.decide(outcome, batch.rows, config)
-        rows = split.publish(batch, lake, partition, decision, staging)
-        seconds = time.perf_counter() - started
-        summary = _summary(pipeline.pipeline, partition, suite, lake, outcome, decision, rows, seconds)
-        page = report.Page(
-            summary=summary,
-            reasons=decision.reasons,
-            verdicts=outcome.verdicts,
-            rows=split.quarantine_sample(batch, decision, _SAMPLE_ROWS),
-            pictures=profile.draw(batch, lake, partition, recent, suite.meta.get("pictures", ())),
-            parameters=parameters,
-            versions=_versions(),
-        )
-    lake.write_file(report_path(partition, "json"), report.to_json(page))
-    lake.write_file(report_path(partition), report.html(page))
-    _tell(summary)
-    return summary
+        yield Judged(pipeline, partition, suite, batch, outcome, decision, recent, parameters)
+
+
+def page_of(found: Judged, lake: Lake, rows: split.Rows, seconds: float) -> report.Page:
+    """What the report shows, and the summary in it, for a partition whose rows are where ``rows`` says."""
+    batch, decision = found.batch, found.decision
+    return report.Page(
+        summary=_summary(found, lake, rows, seconds),
+        reasons=decision.reasons,
+        verdicts=found.outcome.verdicts,
+        rows=split.quarantine_sample(batch, decision, _SAMPLE_ROWS),
+        pictures=profile.draw(
+            batch, lake, found.partition, found.recent, found.suite.meta.get("pictures", ())
+        ),
+        parameters=found.parameters,
+        versions=_versions(),
+    )
+
+
+def rendered(page: report.Page) -> dict[str, bytes]:
+    """The files of a report by their kind."""
+    return {"json": report.to_json(page), "html": report.html(page)}
 
 
 @lru_cache(maxsize=1)
@@ -88,42 +129,34 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("great-expectations", "duckdb")}
 
 
-def _summary(
-    pipeline: str,
-    partition: str,
-    suite: Suite,
-    lake: Lake,
-    outcome: Outcome,
-    decision: split.Decision,
-    rows: split.Rows,
-    seconds: float,
-) -> ValidationSummary:
+def _summary(found: Judged, lake: Lake, rows: split.Rows, seconds: float) -> ValidationSummary:
     return ValidationSummary(
-        pipeline=pipeline,
-        partition=partition,
-        status=decision.status,
+        pipeline=found.pipeline.pipeline,
+        partition=found.partition,
+        status=found.decision.status,
         ingested=rows.ingested,
         clean=rows.clean,
         quarantined=rows.quarantined,
-        failed=tuple(_failure(verdict) for verdict in split.failed(outcome)),
-        reason="; ".join(decision.reasons),
-        report=lake.location.child(report_path(partition)).uri,
-        engine=outcome.engine,
+        failed=tuple(_failure(verdict) for verdict in split.failed(found.outcome)),
+        reason="; ".join(found.decision.reasons),
+        report=lake.location.child(report_path(found.partition)).uri,
+        engine=found.outcome.engine,
         seconds=seconds,
-        suite=suite.name,
+        suite=found.suite.name,
     )
 
 
 @contextmanager
-def _opened(raw: LakeTable, partition: str, rows: int, above: int, staging: Path) -> Iterator[Batch]:
+def _opened(table: LakeTable, raw: Manifest, partition: str, above: int, staging: Path) -> Iterator[Batch]:
     """The raw rows: in memory when they are few, else as the table's own Parquet files."""
+    rows = raw.rows_by_partition()[partition]
     if rows <= above:
-        table = raw.read([partition])
-        with open_table(table.drop_columns(["partition"])) as batch:
+        held = table.read([partition], version=raw.version)
+        with open_table(held.drop_columns(["partition"])) as batch:
             yield batch
     else:
         with TemporaryDirectory(dir=staging, prefix="raw-") as folder:
-            files = raw.download(raw.manifest([partition]), Path(folder))
+            files = table.download(table.manifest([partition], version=raw.version), Path(folder))
             with open_files(files, rows, staging) as batch:
                 yield batch
 

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nightshift.errors import AccountingError
+from nightshift.validation import contents
 from nightshift.validation.batch import ROW_ID
 from nightshift.validation.predicates import literal
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pyarrow as pa
+    from collections.abc import Mapping
 
     from nightshift.config.pipeline import ValidationConfig
+    from nightshift.lake.manifest import Manifest
+    from nightshift.lake.prepared import Prepared
     from nightshift.lake.tables import Lake
     from nightshift.validation.batch import Batch
     from nightshift.validation.engine import Outcome, Verdict
     from nightshift.validation.summary import Status
 
-__all__ = ["Decision", "Rows", "decide", "failed", "publish", "quarantine_sample"]
+__all__ = [
+    "TABLES",
+    "Decision",
+    "Rows",
+    "Staged",
+    "check",
+    "decide",
+    "failed",
+    "is_accounted",
+    "publish",
+    "quarantine_sample",
+    "snapshots",
+    "stage",
+]
+
+TABLES = ("clean", "quarantine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,19 @@ class Rows:
     ingested: int
     clean: int
     quarantined: int
+
+    @property
+    def add_up(self) -> bool:
+        """The promise: no row is lost, none is in both."""
+        return self.clean + self.quarantined == self.ingested
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A partition that is split, on local disk: its counts, and the rows of the tables that they change."""
+
+    rows: Rows
+    changes: Mapping[str, Prepared]
 
 
 def decide(outcome: Outcome, rows: int, config: ValidationConfig) -> Decision:
@@ -61,39 +92,87 @@ def decide(outcome: Outcome, rows: int, config: ValidationConfig) -> Decision:
     return Decision("warned" if warned or share > config.warn_fraction else "passed")
 
 
+def snapshots(lake: Lake) -> dict[str, Manifest]:
+    """Both tables as they are now."""
+    return {name: lake.table(name).snapshot() for name in TABLES}
+
+
+def stage(
+    batch: Batch,
+    lake: Lake,
+    partition: str,
+    decision: Decision,
+    folder: Path,
+    held: Mapping[str, Manifest],
+) -> Staged:
+    """Write both halves of the partition into ``folder``, as files that are fit for their tables.
+
+    :param held: the :func:`snapshots` that they are compared with.
+    :raises AccountingError: when clean + quarantined is not what was ingested.
+    """
+    sql = {
+        "clean": _clean_sql(batch, none=decision.status == "blocked"),
+        "quarantine": _quarantine_sql(batch, decision),
+    }
+    halves = {
+        name: lake.table(name).prepare(partition, batch.stream(query), folder) for name, query in sql.items()
+    }
+    rows = Rows(batch.rows, halves["clean"].rows, halves["quarantine"].rows)
+    check(partition, rows)
+    # No new version for the same rows: what was trained on them keeps its fingerprint.
+    changes = {
+        name: half
+        for name, half in halves.items()
+        if not contents.holds(lake.table(name), held[name].only(partition), half, batch, folder)
+    }
+    return Staged(rows, changes)
+
+
 def publish(batch: Batch, lake: Lake, partition: str, decision: Decision, scratch: Path) -> Rows:
     """Write the partition into ``clean`` and ``quarantine``, and count what is there afterwards.
 
-    Quarantine goes first: a crash in between leaves a row twice, never nowhere, and a rerun settles it.
+    The table that gains rows goes first: a crash in between leaves a row twice, never nowhere, and a rerun
+    settles it.
 
     :raises AccountingError: when clean + quarantined is not what was ingested.
     """
-    blocked = decision.status == "blocked"
-    tables = {"quarantine": _quarantine_sql(batch, decision), "clean": _clean_sql(batch, none=blocked)}
-    for name, sql in tables.items():
-        rows: pa.Table | pa.RecordBatchReader = batch.stream(sql)
-        if batch.table is not None:
-            rows = rows.read_all()
-            if _is_there(lake, name, partition, rows):
-                continue  # no new version: what was trained on these rows keeps its fingerprint
-        lake.table(name).replace_partition(partition, rows, scratch=scratch)
-    clean, quarantined = (_stored(lake, name, partition) for name in ("clean", "quarantine"))
-    if clean + quarantined != batch.rows:
+    held = snapshots(lake)
+    with TemporaryDirectory(dir=scratch, prefix="split-") as folder:
+        staged = stage(batch, lake, partition, decision, Path(folder), held)
+        join_clean = held["quarantine"].only(partition).rows > staged.rows.quarantined
+        for name in TABLES if join_clean else reversed(TABLES):
+            if name in staged.changes:
+                lake.table(name).replace_partition(partition, staged.changes[name])
+    if not staged.changes:
+        return staged.rows
+    rows = Rows(batch.rows, *(_stored(lake, name, partition) for name in TABLES))
+    check(partition, rows)
+    return rows
+
+
+def check(partition: str, rows: Rows) -> None:
+    """
+    :raises AccountingError: when clean + quarantined is not what was ingested.
+    """
+    if not rows.add_up:
         raise AccountingError(
-            f"{partition}: {batch.rows} rows ingested, but {clean} clean + {quarantined} quarantined",
+            f"{partition}: {rows.ingested} rows ingested, but {rows.clean} clean + "
+            f"{rows.quarantined} quarantined",
             fix="ingest and validate the partition again; it must not be used as it is",
         )
-    return Rows(batch.rows, clean, quarantined)
 
 
-def _is_there(lake: Lake, name: str, partition: str, rows: pa.Table) -> bool:
-    """Whether the table holds exactly these rows for the partition already."""
-    table = lake.table(name)
-    if not table.exists() or _stored(lake, name, partition) != len(rows):
-        return False
-    stored = table.read([partition])
-    names = [column for column in stored.column_names if column in rows.column_names]
-    return bool(rows.select(names).cast(stored.select(names).schema).equals(stored.select(names)))
+def is_accounted(
+    batch: Batch, lake: Lake, partition: str, held: Mapping[str, Manifest], scratch: Path
+) -> bool:
+    """Whether ``clean`` and ``quarantine`` hold, together, exactly the rows of the batch."""
+    clean, quarantined = (
+        contents.of_stored(
+            lake.table(name), held[name].only(partition), batch.columns, batch.connection, scratch
+        )
+        for name in TABLES
+    )
+    return clean + quarantined == contents.of_batch(batch)
 
 
 def _stored(lake: Lake, name: str, partition: str) -> int:

@@ -105,7 +105,8 @@ class ValidationSummary:
         raise ValidationFailed(
             f"{self.pipeline} {self.partition} is blocked: {self.reason}."
             f" {named}{f'; and {more} more' if more > 0 else ''}",
-            fix=f"read {self.report}, correct the source or the suite, and ingest the partition again",
+            fix=f"read {self.report}; correct the suite and replay the quarantine, or correct the source and "
+            "ingest the partition again",
             summary=self.to_dict(),
         )
 

@@ -43,7 +43,7 @@ def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    for command in ("seed", "ingest", "pipelines", "up", "down", "status", "demo"):
+    for command in ("seed", "ingest", "plan", "pipelines", "quarantine", "up", "down", "status", "demo"):
         assert f"    {command}" in shown
 
 
@@ -123,6 +123,24 @@ def test_ingest_goes_on_after_a_bad_day_and_leaves_unchanged_days_alone(home, ca
     again = capsys.readouterr().out.splitlines()
     assert [line.endswith("unchanged") for line in again[:3]] == [True, False, True]
     assert again[3].startswith("3 of 3 days are good: 2,684 rows clean")
+
+
+def test_plan_says_what_a_backfill_would_do_and_writes_nothing(home, capsys):
+    assert main(["seed", "flight_delays", *DAYS]) == 0
+    assert main(["ingest", "flight_delays", "--from", "2013-01-01", "--to", "2013-01-01"]) == 0
+    before = sorted(path for path in home.rglob("*"))
+    capsys.readouterr()
+    assert main(["plan", "flight_delays", *DAYS]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[2][:6] == ["ingest", "1", "2", "0", "2", "0"]
+    assert lines[3][:6] == ["validate", "1", "2", "0", "2", "0"]
+    assert main(["plan", "flight_delays", *DAYS, "--steps", "score, validate", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert list(plan["steps"]) == ["validate", "score"]
+    assert list(plan["steps"]["validate"]["impossible"]) == ["2013-01-02", "2013-01-03"]
+    assert sorted(path for path in home.rglob("*")) == before
+    assert main(["plan", "flight_delays", *DAYS, "--steps", "tune"]) == 2
+    assert "choose among: ingest, validate, retrain, score" in capsys.readouterr().err
 
 
 def test_pipelines_prints_the_schema_for_editors(home, capsys):

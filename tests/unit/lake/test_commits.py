@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -100,3 +100,33 @@ def test_errors_of_delta_name_the_table() -> None:
         delta_errors(Location("file:///lake/raw"), "opening"),
     ):
         raise DeltaError("bad log")
+
+
+def test_the_first_partitions_of_a_new_table_come_in_one_version(tmp_path: Path) -> None:
+    table = Lake(Location((tmp_path / "lake").as_uri()), "pipe").table("clean")
+    changes = {key: table.prepare(key, ONE, tmp_path) for key in (DAY, "2013-01-06")}
+    assert table.snapshot().version == -1
+    assert table.replace_partitions(changes, basis=table.snapshot()) == 1
+    assert list(table.partitions()) == [DAY, "2013-01-06"]
+
+
+def test_emptying_what_is_empty_makes_no_version(table: LakeTable) -> None:
+    before = table.version()
+    assert table.replace_partition("2013-01-06", ONE.slice(0, 0)) == before == table.version()
+
+
+def test_a_commit_of_several_partitions_whose_answer_was_lost_is_not_made_twice(
+    table: LakeTable, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tries = commits._commit, []
+
+    def answer_lost(*arguments: Any) -> int:
+        tries.append(real(*arguments))
+        if len(tries) == 1:
+            raise CommitFailedError("already exists")
+        return tries[-1]
+
+    monkeypatch.setattr(commits, "_commit", answer_lost)
+    changes = {key: table.prepare(key, TWO, tmp_path) for key in (DAY, "2013-01-06")}
+    assert table.replace_partitions(changes, basis=table.snapshot()) == tries[0] == table.version()
+    assert table.read(None)["value"].to_pylist() == [2, 2]

@@ -16,6 +16,16 @@ def test_a_manifest_sums_up_its_files() -> None:
     assert manifest.partitions == ("2013-01-05", "2013-01-06")
 
 
+def test_a_manifest_is_taken_apart_by_partition() -> None:
+    files = [*FILES, ManifestFile("partition=2013-01-05/c.parquet", "2013-01-05", 4, 40)]
+    manifest = Manifest.of("raw", "file:///lake/raw", 7, files)
+    assert manifest.rows_by_partition() == {"2013-01-05": 6, "2013-01-06": 3}
+    assert {key: len(paths) for key, paths in manifest.paths().items()} == {"2013-01-05": 2, "2013-01-06": 1}
+    part = manifest.only("2013-01-05")
+    assert (part.version, part.partitions, part.rows) == (7, ("2013-01-05",), 6)
+    assert manifest.only("2013-01-07").files == ()
+
+
 def test_the_hash_knows_the_files_and_not_their_order_or_place() -> None:
     here = Manifest.of("raw", "file:///lake/raw", 7, FILES)
     there = Manifest.of("raw", "s3://bucket/raw", 9, FILES[::-1])

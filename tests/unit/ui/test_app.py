@@ -1,4 +1,4 @@
-"""The report page: for those who may read it, of what exists, and without a script."""
+"""The pages: for those who may read it, of what exists, and without a script."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from nightshift.ui import app as app_module
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+BACKFILL = "2013-01-01_2013-12-31_0123456789ab"
 
 
 @pytest.fixture
@@ -37,6 +39,10 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: list[str]) 
     reports = tmp_path / "lake" / "flight_delays" / "reports"
     reports.mkdir(parents=True)
     (reports / "2013-01-05.html").write_text("<h1>2013-01-05</h1>")
+    backfills = tmp_path / "lake" / "flight_delays" / "backfills"
+    backfills.mkdir()
+    (backfills / f"{BACKFILL}.html").write_text("<h1>a plan</h1>")
+    (backfills / f"{BACKFILL}.json").write_text("{}")
     return TestClient(app_module.app)
 
 
@@ -46,26 +52,40 @@ def test_the_report_is_shown_with_no_right_to_run_scripts(client: TestClient) ->
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
 
 
+def test_a_backfill_is_shown_in_the_same_way(client: TestClient) -> None:
+    page = client.get(f"/backfills/flight_delays/{BACKFILL}")
+    assert (page.status_code, page.text) == (200, "<h1>a plan</h1>")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
 def test_somebody_who_may_not_read_the_dag_may_not_read_its_report(
     client: TestClient, allowed: list[str]
 ) -> None:
     allowed.clear()
     assert client.get("/reports/flight_delays/2013-01-05").status_code == 403
+    assert client.get(f"/backfills/flight_delays/{BACKFILL}").status_code == 403
 
 
 @pytest.mark.parametrize(
     ("path", "status"),
     [
-        ("flight_delays/2013-01-06", 404),
-        ("flight_delays/2014-01-06", 404),
-        ("flight_delays/..%2f..%2fsecrets", 404),
-        ("Flight-Delays/2013-01-05", 422),
-        ("flight_delays/<script>", 422),
+        ("reports/flight_delays/2013-01-06", 404),
+        ("reports/flight_delays/2014-01-06", 404),
+        ("reports/flight_delays/..%2f..%2fsecrets", 404),
+        ("reports/Flight-Delays/2013-01-05", 422),
+        ("reports/flight_delays/<script>", 422),
+        (f"backfills/flight_delays/{BACKFILL.replace('a', 'c')}", 404),
+        (f"backfills/flight_delays/{BACKFILL}.json", 422),
+        ("backfills/flight_delays/..%2freports%2f2013-01-05", 404),
+        ("backfills/flight_delays/<script>", 422),
     ],
-    ids=["no report", "no partition", "a path", "no pipeline name", "hostile"],
-)
+    ids=[
+        "no report", "no partition", "a path", "no pipeline name", "hostile",
+        "no backfill", "another file", "a path to another file", "a hostile name",
+    ],
+)  # fmt: skip
 def test_what_is_not_there_is_a_plain_error(client: TestClient, path: str, status: int) -> None:
-    page = client.get(f"/reports/{path}")
+    page = client.get(f"/{path}")
     assert page.status_code == status
     assert "<script>" not in page.text or page.headers["Content-Type"] == "application/json"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nightshift.errors import AccountingError, PartitionAbsent
+from nightshift.lake.tables import LakeTable
 from nightshift.validation import split
 from nightshift.validation.batch import open_table
 from nightshift.validation.engine import Outcome
@@ -109,11 +110,12 @@ def test_a_storm_is_a_warning_and_blocks_nothing(key: str, tmp_path: Path) -> No
     assert {failure.severity for failure in summary.failed if not failure.row_level} <= {"warning"}
 
 
-def test_validating_the_same_rows_again_makes_no_new_version(tmp_path: Path) -> None:
+@pytest.mark.parametrize("above", [200_000, 100], ids=["memory", "files"])
+def test_validating_the_same_rows_again_makes_no_new_version(above: int, tmp_path: Path) -> None:
     lake = _lake(tmp_path, planted(day(DAY), {4: {"origin": "XXX"}}))
-    _validated(lake, tmp_path)
+    _validated(lake, tmp_path, duckdb_above_rows=above)
     before = {name: lake.table(name).manifest([DAY]).to_dict() for name in ("clean", "quarantine")}
-    _validated(lake, tmp_path)
+    _validated(lake, tmp_path, duckdb_above_rows=above)
     assert {name: lake.table(name).manifest([DAY]).to_dict() for name in before} == before
 
 
@@ -125,6 +127,28 @@ def test_a_rerun_after_a_fix_takes_the_rows_out_of_quarantine(tmp_path: Path) ->
     assert [(each.clean, each.quarantined) for each in again] == [(720, 0)] * 2
     assert _rows(lake, "quarantine") == []
     assert len(_rows(lake, "clean")) == 720
+
+
+@pytest.mark.parametrize(("first", "then"), [({}, {4: "XXX"}), ({4: "XXX"}, {})], ids=["break", "fix"])
+def test_a_crash_between_the_tables_leaves_a_row_twice_and_never_nowhere(
+    first: dict[int, str], then: dict[int, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = _lake(tmp_path, planted(day(DAY), {row: {"origin": code} for row, code in first.items()}))
+    _validated(lake, tmp_path)
+    lake.table("raw").replace_partition(
+        DAY, planted(day(DAY), {row: {"origin": code} for row, code in then.items()})
+    )
+    real = LakeTable.replace_partition
+
+    def dies_after_it(self: LakeTable, *arguments: Any, **options: Any) -> int:
+        real(self, *arguments, **options)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(LakeTable, "replace_partition", dies_after_it)
+    with pytest.raises(RuntimeError, match="killed"):
+        _validated(lake, tmp_path)
+    found = [row["row_id"] for name in ("clean", "quarantine") for row in _rows(lake, name)]
+    assert sorted(found) == sorted([*range(720), 4])
 
 
 def test_a_partition_without_raw_rows_says_so(tmp_path: Path) -> None:
