@@ -127,6 +127,7 @@ def _models(pipeline: Pipeline, plan: BaseOperator) -> tuple[TaskGroup, BaseOper
             tuned=None,
             trained=train.output,
             evaluated=evaluate.output,
+            backfill=plan.output,
             **common,
         )
 
@@ -158,7 +159,13 @@ def build(pipeline: Pipeline) -> DAG:
     """The DAG of one pipeline."""
     arguments: dict[str, Any] = dag_arguments(pipeline, "backfill", DOC)
     arguments["default_args"] |= BACKFILL
-    with DAG(**arguments, schedule=None, max_active_runs=1, params=_params(pipeline)) as dag:
+    with DAG(
+        **arguments,
+        schedule=None,
+        is_paused_upon_creation=False,
+        max_active_runs=1,
+        params=_params(pipeline),
+    ) as dag:
         plan = BackfillPlanOperator(task_id="plan", pipeline=pipeline)
         _, ingest = _chunks(pipeline, "ingest", plan)
         _, validate = _chunks(pipeline, "validate", plan)

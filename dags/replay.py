@@ -54,7 +54,13 @@ def build(pipeline: Pipeline) -> DAG:
     """The DAG of one pipeline."""
     arguments: dict[str, Any] = dag_arguments(pipeline, "replay", DOC)
     arguments["default_args"] |= BACKFILL
-    with DAG(**arguments, schedule=None, max_active_runs=1, params=_params(pipeline)) as dag:
+    with DAG(
+        **arguments,
+        schedule=None,
+        is_paused_upon_creation=False,
+        max_active_runs=1,
+        params=_params(pipeline),
+    ) as dag:
         replay = ReplayOperator(
             task_id="replay", pipeline=pipeline, on_failure_callback=[FailureAlert(pipeline=pipeline)]
         )

@@ -11,10 +11,11 @@ import difflib
 import hashlib
 import json
 import math
+import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from jobs.contract import BadInput
+from jobs.contract import BadInput, say
 from jobs.metrics import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
@@ -89,17 +90,24 @@ class Search:
         import optuna
 
         if self._begun:
+            begun = self._begun.pop(0)
+            self.study.sampler = self._sampler(begun.number)
             # The class is public, the id it wants is not; there is no other way to take a trial up again.
-            return self._fill(optuna.Trial(self.study, self._begun.pop(0)._trial_id))
+            return self._fill(optuna.Trial(self.study, begun._trial_id))
         number = sum(trial.state.name != "WAITING" for trial in self.study.get_trials(deepcopy=False))
         if number >= self.asked:
             return None
-        # A sampler for each trial: a search that is resumed does not draw its first values once more.
-        self.study.sampler = optuna.samplers.TPESampler(
+        self.study.sampler = self._sampler(number)
+        return self._fill(self.study.ask())
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """One for each trial: a search that is resumed does not draw its first values once more."""
+        import optuna
+
+        return optuna.samplers.TPESampler(
             seed=self._seed + number,
             n_startup_trials=max(_FEWEST_RANDOM, min(_MOST_RANDOM, self.asked // 3)),
         )
-        return self._fill(self.study.ask())
 
     def _fill(self, trial: optuna.Trial) -> optuna.Trial:
         import optuna
@@ -209,15 +217,30 @@ def _identity(spec: JobSpec, tuning: TuningSpec) -> str:
 
 
 def _journal(path: Path) -> Any:
-    """The journal at ``path``, healed: no lock of a dead job, no line that its death cut short."""
+    """The journal at ``path``, healed: no lock of a dead job, nothing from the first damaged line on."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_name(path.name + ".lock").unlink(missing_ok=True)  # nobody else runs this job
     if path.exists():
-        whole = path.read_bytes()
-        keep = whole.rfind(b"\n") + 1
-        if keep < len(whole):
-            path.write_bytes(whole[:keep])
+        data = path.read_bytes()
+        keep = _whole(data)
+        if keep < len(data):
+            say(f"{path.name}: its last {len(data) - keep} bytes are damaged or half-written and left out")
+            os.truncate(path, keep)
     return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileSymlinkLock(str(path))))
+
+
+def _whole(data: bytes) -> int:
+    """How many bytes there are up to the first line that is no whole entry."""
+    end = 0
+    for line in data.splitlines(keepends=True):
+        try:
+            entry = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            break
+        if not isinstance(entry, dict):
+            break
+        end += len(line)
+    return end

@@ -27,32 +27,22 @@ BAD, MISSING = "2013-01-24", "2013-01-26"
 GOOD = [day for day in RANGE if day not in (BAD, MISSING)]
 
 
+def begin(deployment: Deployment, **form: Any) -> Run:
+    """A run of the form, as it begins."""
+    conf = {"from": RANGE[0], "to": RANGE[-1], "chunk_size": 3, **form}
+    body = {"logical_date": None, "conf": conf}
+    made = deployment.api.call("POST", f"dags/{DAG}/dagRuns", json=body).json()
+    return deployment.api.run(DAG, made["dag_run_id"])
+
+
 def start(deployment: Deployment, **form: Any) -> Run:
     """A run of the form, when it is over."""
-    api = deployment.api
-    conf = {"from": RANGE[0], "to": RANGE[-1], "chunk_size": 3, **form}
-    made = api.call("POST", f"dags/{DAG}/dagRuns", json={"logical_date": None, "conf": conf}).json()
+    run = begin(deployment, **form)
     deadline = time.monotonic() + 180
-    while not (run := api.run(DAG, made["dag_run_id"])).is_over:
-        assert time.monotonic() < deadline, [(task.name, task.state) for task in api.tasks(run)]
+    while not (run := deployment.api.run(DAG, run.run_id)).is_over:
+        states = [(task.name, task.state) for task in deployment.api.tasks(run)]
+        assert time.monotonic() < deadline, states
         time.sleep(0.3)
-    raw = api.call(
-        "GET", f"dags/{DAG}/dagRuns/{made['dag_run_id']}/taskInstances", params={"limit": 100}
-    ).json()["task_instances"]
-    b = run.started
-    for t in sorted(raw, key=lambda t: t["start_date"] or "z"):
-        print(
-            "TI",
-            t["task_id"],
-            t["map_index"],
-            t["state"],
-            t["try_number"],
-            *[
-                (__import__("datetime").datetime.fromisoformat(t[k]) - b).total_seconds() if t[k] else None
-                for k in ("queued_when", "start_date", "end_date")
-            ],
-        )
-    print("RUN", (run.ended - run.started).total_seconds())
     return run
 
 
@@ -177,6 +167,34 @@ def test_after_the_fix_only_what_failed_is_done_again(
     after = deployment.lake.table("clean").partitions()
     assert {day for day in RANGE if after[day] != before.get(day)} == {BAD, MISSING}
     assert len(events(deployment)) == 1
+
+
+def test_cancelled_in_the_middle_every_partition_is_whole(
+    deployment: Deployment, broken: Run, retrains: list[Any]
+) -> None:
+    lake, every = deployment.lake, {"from": "2013-01-01", "to": "2013-01-12", "steps": ["validate"]}
+    run = begin(deployment, **every, reprocess="all", chunk_size=30)
+    wait_for_state(deployment, run, "running")
+    path = f"dags/{DAG}/dagRuns/{run.run_id}"
+    deployment.api.call("PATCH", path, json={"state": "failed"})
+    assert wait_for_state(deployment, run, "failed", "skipped").state == "failed"
+    raw, clean, aside = (lake.table(name).partitions() for name in ("raw", "clean", "quarantine"))
+    for day in days(every["from"], every["to"]):
+        assert clean[day].rows + (aside[day].rows if day in aside else 0) == raw[day].rows
+    again = start(deployment, **every)
+    assert again.state == "success", story(deployment, again)
+    assert deployment.api.returned(tasks_of(deployment, again, "plan")[0])["work"] == {"validate": 0}
+
+
+def wait_for_state(deployment: Deployment, run: Run, *states: str) -> Task:
+    """The only chunk of a run, when it is in one of these states."""
+    deadline = time.monotonic() + 60
+    while True:
+        for task in tasks_of(deployment, run, "validate.days"):
+            if task.map_index == 0 and task.state in states:
+                return task
+        assert time.monotonic() < deadline, story(deployment, run)
+        time.sleep(0.1)
 
 
 def test_a_dry_run_of_what_is_all_there_has_nothing_to_do(deployment: Deployment, broken: Run) -> None:

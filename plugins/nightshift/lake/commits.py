@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,11 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
-from nightshift.errors import CommitConflict, LakeError
+from nightshift.errors import CommitConflict, LakeError, NightshiftError
 from nightshift.lake import storage
 from nightshift.lake.prepared import Prepared
 from nightshift.lake.schema import PARTITION, stored_schema
-from nightshift.lake.trouble import readable, storage_error
+from nightshift.lake.trouble import is_full, readable, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from nightshift.lake.storage import Location
 
 __all__ = ["arrow_schema", "delta_errors", "publish"]
+
+log = logging.getLogger(__name__)
 
 TRIES = 20
 _FIRST_WAIT_S = 0.02
@@ -112,9 +115,31 @@ def publish(
     change = _put(table, location, changes, note, basis)
     try:
         return _committed(change)
-    except CommitConflict:
-        storage.remove(location, [action.path for action in change.actions])
+    except NightshiftError as error:
+        made = None if isinstance(error, CommitConflict) else _made(change)
+        if made is not None:
+            log.warning("%s is committed; what follows a commit was left out: %s", change.title, error.what)
+            return made
+        # Elsewhere a commit whose answer was lost may still be on its way: then the files must stay.
+        if isinstance(error, CommitConflict) or location.is_local:
+            _take_away(location, [action.path for action in change.actions])
         raise
+
+
+def _made(change: _Change) -> int | None:
+    """The version that holds the change, where it was committed after all; None where nobody can say."""
+    try:
+        with delta_errors(change.location, "opening"):
+            table = DeltaTable(change.location.table_uri, storage_options=change.location.table_options)
+            return int(table.version()) if change.is_made(_present(table)) else None
+    except NightshiftError:
+        return None
+
+
+def _take_away(location: Location, paths: Sequence[str]) -> None:
+    """Remove files that no version names; trouble with that must not hide why."""
+    with suppress(NightshiftError):
+        storage.remove(location, paths)
 
 
 def _put(
@@ -131,8 +156,12 @@ def _put(
         if key is not None and not _PLAIN.fullmatch(key):
             raise LakeError(f"{key!r} cannot be the name of a partition", fix="use letters, digits, . _ -")
     files = [(key, each) for key, prepared in parts for each in prepared.files]
-    with ThreadPoolExecutor(_UPLOADS) as pool:
-        list(pool.map(lambda one: storage.upload(location, _path(*one), one[1].file), files))
+    try:
+        with ThreadPoolExecutor(_UPLOADS) as pool:
+            list(pool.map(lambda one: storage.upload(location, _path(*one), one[1].file), files))
+    except NightshiftError:
+        _take_away(location, [_path(*one) for one in files])
+        raise
     return _Change(
         table=table,
         location=location,
@@ -255,6 +284,8 @@ def delta_errors(location: Location, doing: str) -> Iterator[None]:
             fix="it was vacuumed, or the folder was changed by hand: ingest the partition again",
         ) from None
     except DeltaError as error:
+        if is_full(error):
+            raise storage_error(location, doing, error) from None
         raise LakeError(f"{doing} {location.uri} failed: {readable(str(error), location.options)}") from None
     except OSError as error:
         raise storage_error(location, doing, error) from None

@@ -251,10 +251,15 @@ def download(location: Location, path: str, target: Path) -> Path:
 
 
 def remove(location: Location, paths: Sequence[str]) -> None:
-    """Delete these objects."""
-    if paths:
-        with storage_errors(location, "deleting below"):
+    """Delete these objects, as far as they are there."""
+    if not paths:
+        return
+    with storage_errors(location, "deleting below"):
+        if not location.is_local:
             obstore.delete(location.store(), list(paths))
+            return
+        for path in paths:
+            (location.path() / path).unlink(missing_ok=True)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -263,4 +268,8 @@ def _link_or_copy(source: Path, target: Path) -> None:
     try:
         target.hardlink_to(source)
     except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
+        try:
+            shutil.copyfile(source, target)
+        except OSError:
+            target.unlink(missing_ok=True)  # half a file takes the room that the next try needs
+            raise

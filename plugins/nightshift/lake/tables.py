@@ -21,6 +21,7 @@ from nightshift.lake.commits import arrow_schema, delta_errors, publish
 from nightshift.lake.manifest import Manifest, ManifestFile
 from nightshift.lake.prepared import Prepared, prepare_files
 from nightshift.lake.schema import PARTITION, conform, stored_schema
+from nightshift.lake.trouble import room_needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -164,7 +165,8 @@ class LakeTable:
         """
         schema = stored_schema(self.name, data.schema, self.schema() if self.exists() else None)
         batches = data.to_batches(_BATCH_ROWS) if isinstance(data, pa.Table) else data
-        return prepare_files((conform(batch, schema, partition) for batch in batches), schema, folder)
+        with room_needed(f"preparing rows of {self.name} in {folder}"):
+            return prepare_files((conform(batch, schema, partition) for batch in batches), schema, folder)
 
     def read(
         self,

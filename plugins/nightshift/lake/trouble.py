@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from nightshift.lake.storage import Location
 
-__all__ = ["readable", "storage_error", "storage_errors"]
+__all__ = ["is_full", "readable", "room_needed", "storage_error", "storage_errors"]
 
 _SECRET = re.compile("key|secret|token|sas|password", re.IGNORECASE)
 _DECORATION = re.compile(r"\x1b\[\d*m|↳|<\?xml[^>]*>")
@@ -23,6 +24,8 @@ _FAULT = re.compile(r"<Error>.*?<Code>(.*?)</Code>.*?<Message>\s*([^<\n]*).*", r
 _QUERY = re.compile(r"\?\S+")
 _DENIED = ("lacked the necessary privileges", "403 Forbidden", "401 Unauthorized")
 _ABSENT = ("404 Not Found", "not found", "NoSuchBucket", "ContainerNotFound")
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL_WORDS = ("No space left on device", "Disk quota exceeded", "File too large")
 _LONGEST = 500
 
 
@@ -37,12 +40,26 @@ def readable(message: str, options: Mapping[str, str]) -> str:
     return line if len(line) <= _LONGEST else line[:_LONGEST] + " ..."
 
 
+def is_full(error: Exception) -> bool:
+    """Whether a disk had no room left, as Python, Arrow or object_store tell it."""
+    return getattr(error, "errno", None) in _FULL or any(word in str(error) for word in _FULL_WORDS)
+
+
+def _no_room(doing: str) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"{doing} failed: no room is left on the disk",
+        fix="make room, then clear the task; the lake is as it was",
+    )
+
+
 def storage_error(location: Location, doing: str, error: Exception) -> NightshiftError:
     """The error of ours for ``error``, met while ``doing`` something at ``location``.
 
     What waiting does not cure (sign-in, a bucket that is not there, a misspelt option) is a
     :class:`ConfigError`, everything else :class:`StorageUnavailable`.
     """
+    if is_full(error):
+        return _no_room(f"{doing} {location.uri}")
     reason = readable(str(error), location.options)
     if isinstance(error, UnknownConfigurationKeyError):
         return ConfigError(f"{location.uri}: {reason}", fix="check the options of its connection")
@@ -65,3 +82,14 @@ def storage_errors(location: Location, doing: str) -> Iterator[None]:
         yield
     except (BaseError, OSError) as error:
         raise storage_error(location, doing, error) from None
+
+
+@contextmanager
+def room_needed(doing: str) -> Iterator[None]:
+    """Turn the end of a local disk's room into ours; any other error passes as it is."""
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise _no_room(doing) from None
+        raise

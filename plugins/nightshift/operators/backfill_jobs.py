@@ -53,16 +53,29 @@ class NoteFailure(BaseNotifier):
 
 
 class RegisterPastOperator(RegisterOperator):
-    """Registers a past partition's model. It is no challenger: ``champion`` stays where it is."""
+    """Registers a past partition's model. It is no challenger: ``champion`` stays where it is.
+
+    :param backfill: what the backfill's plan task returned.
+    """
+
+    template_fields = (*RegisterOperator.template_fields, "backfill")
+
+    def __init__(self, *, backfill: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.backfill = backfill
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
         :returns: the :class:`~nightshift.registry.models.ModelVersion` as a dict.
         """
         from nightshift.backfill.notes import clear_failure
+        from nightshift.backfill.records import load_plan, record_chunk
 
-        found = super().execute(context)
-        clear_failure(self.lake(), STEP, self.partition(context))
+        found, lake, key = super().execute(context), self.lake(), self.partition(context)
+        clear_failure(lake, STEP, key)
+        seconds = self.trained["seconds"] + self.evaluated["seconds"]
+        done = {"partition": key, "status": "registered", "seconds": seconds, "version": found["version"]}
+        record_chunk(lake, load_plan(lake, self.backfill["id"]), STEP, key, [done])
         return found
 
 

@@ -83,17 +83,27 @@ def test_a_resumed_fit_ends_like_one_that_was_never_interrupted(
     np.testing.assert_array_equal(resumed.predict_proba(splits.holdout), fitted.predict_proba(splits.holdout))
 
 
-def test_a_half_written_checkpoint_is_ignored_and_the_one_before_it_taken(
-    splits: Splits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("damaged", "resumed"), [(1, True), (2, False)], ids=["newest of two", "both, so it starts over"]
+)
+def test_half_written_checkpoints_are_ignored_and_the_fit_ends_the_same(
+    fitted: TorchMlp,
+    splits: Splits,
+    tmp_path: Path,
+    damaged: int,
+    resumed: bool,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     fit(splits, tmp_path, max_epochs=3)
-    newest = tmp_path / "epoch-000003.pt"
-    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    for path in sorted(tmp_path.glob("epoch-*.pt"), reverse=True)[:damaged]:
+        os.truncate(path, path.stat().st_size // 2)
     capsys.readouterr()
-    fit(splits, tmp_path, max_epochs=3)
+    again = fit(splits, tmp_path)
     said = capsys.readouterr().out
-    assert "checkpoint epoch-000003.pt is ignored: it is damaged or half-written" in said
-    assert "resumed after epoch 2" in said
+    assert said.count("is ignored: it is damaged or half-written") == damaged
+    assert "checkpoint epoch-000003.pt is ignored" in said
+    assert ("resumed after epoch 2" in said) is resumed
+    np.testing.assert_array_equal(again.predict_proba(splits.holdout), fitted.predict_proba(splits.holdout))
 
 
 def test_a_checkpoint_of_another_fit_is_ignored(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -88,16 +89,39 @@ def test_a_trial_that_was_running_is_run_again_under_its_own_number(tmp_path: Pa
 @pytest.mark.parametrize(
     "harm",
     [
-        pytest.param(lambda path: path.open("ab").write(b'{"op_code":4,"worker'), id="cut line"),
-        pytest.param(lambda path: path.with_name(path.name + ".lock").symlink_to(path), id="left lock"),
+        pytest.param(b'{"op_code":4,"worker', id="cut line"),
+        pytest.param(bytes(64), id="zeros"),
+        pytest.param(bytes(64) + b"\n", id="line of zeros"),
+        pytest.param(b"12\n" + b'{"op_code": 99}\n', id="line that is no entry"),
     ],
 )
-def test_a_journal_that_a_kill_left_behind_is_usable(tmp_path: Path, harm: Any) -> None:
+def test_a_half_written_journal_goes_on_from_its_last_whole_entry(
+    tmp_path: Path, harm: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(Search(spec(), TUNING, tmp_path), most=2)
-    harm(tmp_path / "study.journal")
+    with (tmp_path / "study.journal").open("ab") as journal:
+        journal.write(harm)
     search = Search(spec(), TUNING, tmp_path)
+    said = capsys.readouterr().out
+    assert f"its last {len(harm)} bytes are damaged or half-written and left out" in said
     assert len(search.ended()) == 2
     assert len(run(search)) == 4
+
+
+@pytest.mark.parametrize("eighths", range(8))
+def test_wherever_a_journal_was_cut_every_trial_is_run_once(tmp_path: Path, eighths: int) -> None:
+    run(Search(spec(), TUNING, tmp_path))
+    journal = tmp_path / "study.journal"
+    os.truncate(journal, journal.stat().st_size * eighths // 8)
+    search = Search(spec(), TUNING, tmp_path)
+    run(search)
+    assert [(trial.number, trial.state) for trial in search.ended()] == [(n, "COMPLETE") for n in range(6)]
+
+
+def test_the_lock_of_a_dead_job_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    run(Search(spec(), TUNING, tmp_path), most=2)
+    (tmp_path / "study.journal.lock").symlink_to(tmp_path / "study.journal")
+    assert len(run(Search(spec(), TUNING, tmp_path))) == 4
 
 
 def test_more_trials_may_be_asked_later(tmp_path: Path) -> None:

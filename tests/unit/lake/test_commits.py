@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from nightshift.errors import CommitConflict, LakeError
+from nightshift.errors import CommitConflict, LakeError, StorageUnavailable
 from nightshift.lake import commits
 from nightshift.lake.commits import delta_errors
 from nightshift.lake.storage import Location, list_objects
@@ -49,6 +49,18 @@ def test_the_tries_are_bounded_and_the_loser_leaves_no_file(
     assert len(tries) == commits.TRIES
     assert got.value.retryable
     assert list_objects(table.location) == before
+
+
+def test_trouble_after_a_commit_undoes_nothing(table: LakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = commits._commit
+
+    def disk_full_at_the_checkpoint(*arguments: Any) -> int:
+        real(*arguments)
+        raise StorageUnavailable("no room is left on the disk")
+
+    monkeypatch.setattr(commits, "_commit", disk_full_at_the_checkpoint)
+    assert table.replace_partition(DAY, TWO) == table.version()
+    assert table.read([DAY], columns=["value"]) == TWO
 
 
 def test_a_commit_whose_answer_was_lost_is_not_made_twice(
