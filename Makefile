@@ -12,7 +12,7 @@ VENV := .venv/bin
 CODE := plugins include dags tests benchmarks
 export PYTHON
 
-.PHONY: help setup setup-dev demo up down status test test-servers lint format bench lock clean distclean
+.PHONY: help setup setup-dev demo up down status test test-servers chaos lint format bench lock clean distclean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -50,6 +50,9 @@ test-servers: setup-dev
 
 test: test-servers ## Install what the tests need and run them all (ARGS=...)
 	@$(VENV)/python -m pytest $(ARGS)
+
+chaos: setup-dev ## Kill pieces of a real Airflow, one after the other, and count the jobs (ARGS=...)
+	@$(VENV)/python -m pytest tests/chaos --chaos $(ARGS)
 
 lint: setup-dev ## ruff, mypy and the rule which package may import which
 	@$(VENV)/ruff check $(CODE)

@@ -39,8 +39,10 @@ it will cost. A *dry run* ends there.
 
 Then each step is done in chunks of partitions, a chunk in one process: all partitions are ingested before the
 first is validated, because validation compares a day with the days before it. A partition that fails does not
-stop the others. **report** compares the plan with what is there then, and fails when a partition is not good.
-**announce** tells the DAGs that wait about the newest partition, and about no other.
+stop the others. *retrain* trains and registers a model for each partition, which never becomes the champion, and
+leaves a walk-forward report in MLflow; *score* scores with the champion. **report** compares the plan with what
+is there then, and fails when a partition is not good. **announce** tells the DAGs that wait about the newest
+partition, and about no other.
 
 Whatever is killed or cancelled, what is done stays done: start it again with the same form, and it does what
 is missing or failed. One run at a time; the nights go first.
@@ -75,6 +77,12 @@ def _params(pipeline: Pipeline) -> dict[str, Param]:
             maximum=1000,
             title="Chunk size",
             description="Partitions that one task works through, at most.",
+        ),
+        "model_version": Param(
+            None,
+            type=["null", "string"],
+            title="Model version",
+            description="For the step score: score with this version instead of the champion.",
         ),
         "dry_run": Param(
             False, type="boolean", title="Dry run", description="Only plan: show what would be done."
