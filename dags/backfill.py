@@ -37,12 +37,12 @@ DOC = """
 (link *Backfill*), what is present, missing and failed, what there is to do, how long that will take and what
 it will cost. A *dry run* ends there.
 
-Then each step is done in chunks of partitions, a chunk in one process: all partitions are ingested before the
-first is validated, because validation compares a day with the days before it. A partition that fails does not
-stop the others. *retrain* trains and registers a model for each partition, which never becomes the champion, and
-leaves a walk-forward report in MLflow; *score* scores with the champion. **report** compares the plan with what
-is there then, and fails when a partition is not good. **announce** tells the DAGs that wait about the newest
-partition, and about no other.
+Then each step is done in chunks of partitions, a chunk in one process: all partitions are ingested before
+the first is validated, because validation compares a day with the days before it. A partition that fails
+does not stop the others. *retrain* trains and registers a model for each partition, which never becomes
+the champion, and leaves a walk-forward report in MLflow; *score* scores with the champion. **report**
+compares the plan with what is there then, and fails when a partition is not good. **announce** tells the
+DAGs that wait about the newest partition, and about no other.
 
 Whatever is killed or cancelled, what is done stays done: start it again with the same form, and it does what
 is missing or failed. One run at a time; the nights go first.

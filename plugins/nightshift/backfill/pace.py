@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GUESS_S", "Pace", "read", "remember"]
 
-GUESS_S = {"ingest": 0.3, "validate": 0.5, "retrain": 120.0, "score": 30.0}
+GUESS_S = {"ingest": 0.3, "validate": 0.5, "retrain": 60.0, "score": 2.0}
 """Seconds a partition before anything was measured."""
 
 _FOLDER = "pace"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nightshift.backfill.pace import read as read_pace
 from nightshift.backfill.state import Mark, Marks, State, judge, look
 from nightshift.backfill.steps import CHUNK_SIZE, NEEDS, REPROCESS, STEPS
-from nightshift.config.partitions import check_key, days
+from nightshift.config.partitions import back, check_key, days
 from nightshift.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Request:
     :param reprocess: ``missing`` does what is missing or failed, ``failed`` only what failed, ``all``
         everything again.
     :param chunk_size: partitions that one process works through, at most.
+    :param models_from: the first partition with a whole training window; no model is made for those before.
     """
 
     first: str
@@ -65,6 +66,7 @@ class Request:
     chunk_size: int = CHUNK_SIZE
     dry_run: bool = False
     announce: bool = True
+    models_from: str = ""
 
     @classmethod
     def of(cls, pipeline: Pipeline, form: Mapping[str, Any]) -> Request:
@@ -97,6 +99,7 @@ class Request:
             chunk_size=size,
             dry_run=bool(form.get("dry_run", False)),
             announce=bool(form.get("announce", True)),
+            models_from=back(pipeline.partitions.start.isoformat(), 1 - pipeline.training.window.days),
         )
         days(asked.first, asked.last)
         return asked
@@ -272,6 +275,8 @@ def _divide(
         for key in request.partitions
         if marks[step][key].state in _CHOSEN[request.reprocess] or key in again
     ]
+    if step == "retrain":
+        wanted = [key for key in wanted if key >= request.models_from]
     if step not in NEEDS:
         return tuple(wanted), {}
     needed = NEEDS[step]

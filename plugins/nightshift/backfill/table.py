@@ -44,6 +44,8 @@ def plan_lines(plan: Plan) -> list[str]:
     total = f"Estimate: {duration(60 * plan.minutes)} with {SLOTS} chunks at once, {price(plan.usd)}"
     lines = [head, *_aligned(rows), total]
     lines += [f"  {name}: {_basis(plan, name)}" for name in plan.steps]
+    if "retrain" in plan.steps and asked.first < asked.models_from:
+        lines.append(f"  retrain begins with {asked.models_from}, the first with a whole training window")
     for name, step in plan.steps.items():
         lines += _listed(f"{name} failed before", step.reasons)
         lines += _listed(f"{name} is not possible", step.impossible)

@@ -129,6 +129,17 @@ def test_a_model_is_a_partitions_own_and_a_chunk_is_scored_in_one_job() -> None:
     assert [len(step.chunks) for step in plan.steps.values()] == [10, 1]
 
 
+def test_a_model_needs_a_whole_window_and_earlier_partitions_are_left_out_with_a_word() -> None:
+    form = {"from": "2013-01-01", "to": "2013-02-01", "steps": ["retrain"]}
+    request = Request.of(PIPELINE, form)
+    first = PIPELINE.training.window.days
+    assert request.models_from == f"2013-01-{first:02d}"
+    plan = planned(request, marks_of(request.partitions, retrain="m" * 32))
+    assert plan.steps["retrain"].work == tuple(request.partitions[first - 1 :])
+    assert plan.steps["retrain"].impossible == {}
+    assert any(f"retrain begins with {request.models_from}" in line for line in plan_lines(plan))
+
+
 def test_three_years_in_the_usual_chunks_are_handed_over_in_under_4_kb() -> None:
     request = Request("2013-01-01", "2015-12-31", ("ingest",))
     plan = planned(request, marks_of(request.partitions, ingest="m" * 1095))
