@@ -128,7 +128,8 @@ def test_a_backfill_waits_for_the_nights_and_tells_at_its_end(dags: dict[str, An
     dag = dags["flight_delays_backfill"]
     tasks = dag["tasks"]
     assert {(task["pool"], task["priority"]) for task in tasks.values()} == {("nightshift_backfill", 1)}
-    assert dag["params"] == sorted(["from", "to", "steps", "reprocess", "chunk_size", "dry_run", "announce"])
+    form = ["from", "to", "steps", "reprocess", "chunk_size", "model_version", "dry_run", "announce"]
+    assert dag["params"] == sorted(form)
     assert "validate.days" in tasks["ingest.days"]["downstream"]
     work = [name for name in tasks if name.endswith(".days")]
     assert all("announce" in tasks[name]["downstream"] for name in work)
