@@ -91,7 +91,8 @@ def _params(pipeline: Pipeline) -> dict[str, Param]:
             True,
             type="boolean",
             title="Announce",
-            description="Tell the DAGs that wait about the newest partition that was made good.",
+            description="Tell the DAGs that wait about the newest partition that was made good: after "
+            "validate that starts its retrain, whose model may become the champion.",
         ),
     }
 

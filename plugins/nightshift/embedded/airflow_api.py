@@ -79,7 +79,7 @@ class AirflowApi:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=url, timeout=30.0)
+        self._client = httpx.Client(base_url=url, timeout=90.0)  # SQLite's own patience is a minute
         self._token = ""
 
     def dag(self, dag_id: str) -> Mapping[str, Any] | None:

@@ -38,10 +38,23 @@ __all__ = ["JobOperator", "local_output"]
 _STORE_KEY = "nightshift_job"
 _LAST_LINES = 15
 _MOST_ATTEMPTS = 50
+_HEARD_S = 2.0
 _END_S = 150.0
 """How long a job that was asked to stop may take to end; clouds give it two minutes."""
 _STOP_RACE_S = 300.0
 """A stop that was meant for the try before may reach the job that this try has adopted, for so long."""
+
+
+def settling_s() -> float:
+    """Seconds after a deferral in which a trigger must not fire.
+
+    The scheduler hears of the deferral from the worker's supervisor, which may notice the end of its
+    process a heartbeat late. Heard after the task was woken, it is taken for a lost task, which fails
+    (Airflow 3.3.2: "state mismatch").
+    """
+    from airflow.sdk.configuration import conf
+
+    return float(conf.getint("workers", "min_heartbeat_interval", fallback=5)) + _HEARD_S
 
 
 def local_output(uri: str) -> Path:
@@ -114,7 +127,13 @@ class JobOperator(PipelineOperator):
         over = self._wait(platform, ref, patience)
         if not over and time.time() < deadline:
             trigger = JobTrigger(
-                ref.to_dict(), self.facts, deadline, self.poll_s, self._log_position, self._adopted_at
+                job=ref.to_dict(),
+                facts=self.facts,
+                deadline=deadline,
+                poll_s=self.poll_s,
+                log_position=self._log_position,
+                adopted_at=self._adopted_at,
+                not_before=time.time() + settling_s(),
             )
             self.defer(trigger=trigger, method_name="execute_complete")
         return self._conclude(context, platform, ref, timed_out=not over)
@@ -220,6 +239,7 @@ class JobOperator(PipelineOperator):
             status = self._settled(platform, ref)
             if status is None or status.state not in (JobState.FAILED, JobState.STOPPED):
                 return ref, status, refused
+            self.log.info("Job %s %s: %s", ref.name, status.state, status.reason or "no reason given")
             refused += status.failure is Failure.CAPACITY
         raise JobFailed(f"{_MOST_ATTEMPTS} jobs {ref.name} failed", fix="look at their logs, then run again")
 

@@ -117,6 +117,8 @@ class TrainOperator(NightJobOperator):
     def build_spec(self, context: Context) -> JobSpec:
         """The pipeline file's hyperparameters, with the tuned ones over them."""
         best = self.tuned["best"]["params"] if self.tuned else {}
+        if self.plan["tune"] and not self.tuned:
+            self.log.warning("Tuning was due and left no result: training with the pipeline file's values")
         training = self.pipeline.training
         return self.spec_of(
             context,

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,11 +120,13 @@ class LocalPlatform(Platform):
 
     def status(self, ref: JobRef) -> JobStatus | None:
         """The runner's word; a job whose runner is gone without a last word is lost."""
-        folder = self._folder(ref.name)
-        return self._status(folder) if folder.path.exists() else None
+        return self._status(self._folder(ref.name))
 
-    def _status(self, folder: JobFolder) -> JobStatus:
-        submitted = folder.spec()["submitted_at"]
+    def _status(self, folder: JobFolder) -> JobStatus | None:
+        spec = folder.spec()
+        if not spec:  # never submitted, or somebody removed the folder
+            return None
+        submitted = spec["submitted_at"]
         status = folder.status()
         if status is None:
             return self._pending(folder, submitted)
@@ -133,7 +136,11 @@ class LocalPlatform(Platform):
         if not state.is_terminal and not folder.is_alive():
             self._sweep(status)
             reason = "its runner died, or the host restarted"
-            return JobStatus(JobState.FAILED, Failure.LOST, reason, submitted_at=submitted)
+            seconds = round(time.time() - status["started_at"], 3)
+            lost = {"state": "failed", "failure": "lost", "reason": reason, "seconds": seconds}
+            with suppress(FileNotFoundError):
+                folder.write_status(**{**status, **lost})
+            return JobStatus(JobState.FAILED, Failure.LOST, reason, seconds, submitted)
         seconds = status.get("seconds") or time.time() - status["started_at"]
         if state is JobState.RUNNING and folder.stop_request.exists():
             state = JobState.STOPPING
@@ -209,14 +216,17 @@ class LocalPlatform(Platform):
         return [
             job
             for job in found
-            if tags.items() <= job.tags.items() and not (live and job.status.state.is_terminal)
+            if job is not None
+            and tags.items() <= job.tags.items()
+            and not (live and job.status.state.is_terminal)
         ]
 
-    def _tagged(self, folder: JobFolder) -> TaggedJob:
-        spec, ref = folder.spec(), JobRef(self.name, folder.name)
-        return TaggedJob(
-            ref, spec.get("tags", {}), self._status(folder), spec["max_runtime_s"], self.usd_per_hour
-        )
+    def _tagged(self, folder: JobFolder) -> TaggedJob | None:
+        spec, status = folder.spec(), self._status(folder)
+        if not spec or status is None:
+            return None
+        ref = JobRef(self.name, folder.name)
+        return TaggedJob(ref, spec["tags"], status, spec["max_runtime_s"], self.usd_per_hour)
 
     def console_url(self, ref: JobRef) -> str | None:
         """The job's log file."""

@@ -66,6 +66,7 @@ def run(folder: JobFolder, options: dict[str, dict[str, str]], *, warm: bool = F
             "boot": boot_id(),
             "started_at": time.time(),
         }
+        _name_process(f"nightshift runner of {folder.name}")
         _beat_every_second(folder)
         folder.write_status(state="running", **started)
         try:
@@ -73,6 +74,14 @@ def run(folder: JobFolder, options: dict[str, dict[str, str]], *, warm: bool = F
         except Exception as error:
             _end(folder, started, "failed", failure="user_code", reason=f"{type(error).__name__}: {error}")
             raise
+
+
+def _name_process(title: str) -> None:
+    """What ``ps`` shows: a fork would go on under its worker's name."""
+    with contextlib.suppress(ImportError):
+        from setproctitle import setproctitle
+
+        setproctitle(title)
 
 
 def _beat_every_second(folder: JobFolder) -> None:
@@ -165,6 +174,7 @@ def _become_job(folder: JobFolder, spec: dict[str, Any], *, warm: bool) -> NoRet
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _redirect(folder.log)
+        _name_process(f"nightshift job {folder.name}")
         environment = _environment(folder, spec)
         os.chdir(spec["jobs_dir"])
         command = _command(folder, spec)

@@ -32,6 +32,7 @@ class JobTrigger(BaseTrigger):
     :param deadline: seconds since the epoch; absolute, because a restart builds the trigger anew.
     :param poll_s: seconds between two looks.
     :param log_position: where the job's log was read to already.
+    :param not_before: seconds since the epoch; the event waits until then.
     :param adopted_at: when the task's try took over a job of an earlier one; 0 when it did not. Handed back.
     """
 
@@ -43,6 +44,7 @@ class JobTrigger(BaseTrigger):
         poll_s: float,
         log_position: int = 0,
         adopted_at: float = 0.0,
+        not_before: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is untyped
         self.job = job
@@ -51,6 +53,7 @@ class JobTrigger(BaseTrigger):
         self.poll_s = poll_s
         self.log_position = log_position
         self.adopted_at = adopted_at
+        self.not_before = not_before
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What another triggerer needs to go on."""
@@ -61,6 +64,7 @@ class JobTrigger(BaseTrigger):
             "poll_s": self.poll_s,
             "log_position": self.log_position,
             "adopted_at": self.adopted_at,
+            "not_before": self.not_before,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -75,6 +79,7 @@ class JobTrigger(BaseTrigger):
         except Exception:
             self.log.exception("Cannot wait for job %s here: the worker goes on", self.job["name"])
             timed_out = False
+        await asyncio.sleep(max(0.0, self.not_before - time.time()))
         yield TriggerEvent(
             {
                 "job": self.job,

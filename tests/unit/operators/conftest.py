@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nightshift.operators import job as job_module
 from nightshift.platforms.base import JobSpec
 from nightshift.platforms.local import WARM
 from nightshift.triggers import job as trigger_module
@@ -23,5 +24,6 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     jobs = make_toy_jobs(tmp_path / "toy")
     platform = FaultyPlatform(tmp_path / "home", jobs, grace_s=0.5, usd_per_hour=3.6, gpus=0)
     monkeypatch.setattr(trigger_module, "connect", lambda *_: platform)
+    monkeypatch.setattr(job_module, "settling_s", lambda: 0.0)
     spec = JobSpec("train", {"counter": str(tmp_path / "starts")}, (), code_sha256="0")
     return Bench(platform, spec, tmp_path / "starts")

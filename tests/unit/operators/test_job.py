@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -212,6 +213,15 @@ def in_a_thread(operator: Any, bench: Bench) -> Callable[[], BaseException]:
         return raised[0]
 
     return waited
+
+
+def test_a_trigger_does_not_fire_before_the_scheduler_has_heard_of_the_deferral(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_module, "settling_s", lambda: 1.0)
+    trigger = bench.deferred(bench.operator(deferrable=True, seconds=0.1))
+    bench.fired(trigger)
+    assert time.time() >= trigger.not_before
 
 
 def test_a_trigger_survives_the_way_to_another_triggerer(bench: Bench) -> None:
