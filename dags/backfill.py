@@ -22,7 +22,7 @@ from nightshift.operators.backfill_jobs import (
     WalkForwardOperator,
 )
 from nightshift.operators.base import task_arguments
-from nightshift.operators.dag_parts import BACKFILL, asset, dag_arguments, day_param, pipelines
+from nightshift.operators.dag_parts import BACKFILL, asset, dag_arguments, day_param, pipelines, with_form
 from nightshift.operators.learn import EvaluateOperator, TrainOperator
 from nightshift.operators.plan import PlanOperator
 
@@ -173,7 +173,6 @@ def build(pipeline: Pipeline) -> DAG:
         schedule=None,
         is_paused_upon_creation=False,
         max_active_runs=1,
-        params=_params(pipeline),
     ) as dag:
         plan = BackfillPlanOperator(task_id="plan", pipeline=pipeline)
         _, ingest = _chunks(pipeline, "ingest", plan)
@@ -198,7 +197,7 @@ def build(pipeline: Pipeline) -> DAG:
         ingest >> validate >> [models, score]
         # Each by itself: a step without work is skipped at once, not when the one before it has ended.
         [ingest, validate, walk_forward, score] >> announce >> report
-    return dag
+    return with_form(dag, _params(pipeline))
 
 
 for _pipeline in pipelines():

@@ -8,7 +8,7 @@ from airflow.sdk import DAG
 
 from nightshift.notifiers.alerts import FailureAlert
 from nightshift.notifiers.deadline import partition_deadline
-from nightshift.operators.dag_parts import asset, dag_arguments, partition_param, pipelines
+from nightshift.operators.dag_parts import asset, dag_arguments, partition_param, pipelines, with_form
 from nightshift.operators.ingest import AnnounceOperator, IngestOperator, WaitForLandingOperator
 from nightshift.operators.validate import ValidateOperator
 from nightshift.scheduling.timetable import NightTimetable
@@ -33,7 +33,6 @@ def build(pipeline: Pipeline) -> DAG:
         schedule=NightTimetable.of(pipeline.partitions),
         deadline=partition_deadline(pipeline),
         max_active_runs=4,
-        params={"partition": partition_param(pipeline)},
     ) as dag:
         alert = [FailureAlert(pipeline=pipeline)]
         wait = WaitForLandingOperator(task_id="wait", pipeline=pipeline, on_failure_callback=alert)
@@ -41,7 +40,7 @@ def build(pipeline: Pipeline) -> DAG:
         validate = ValidateOperator(task_id="validate", pipeline=pipeline, on_failure_callback=alert)
         announce = AnnounceOperator(task_id="announce", pipeline=pipeline, asset=asset(pipeline, "clean"))
         wait >> ingest >> validate >> announce
-    return dag
+    return with_form(dag, {"partition": partition_param(pipeline)})
 
 
 for _pipeline in pipelines():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, Param
 
 from nightshift.notifiers.alerts import FailureAlert
-from nightshift.operators.dag_parts import BACKFILL, asset, dag_arguments, day_param, pipelines
+from nightshift.operators.dag_parts import BACKFILL, asset, dag_arguments, day_param, pipelines, with_form
 from nightshift.operators.replay import AnnounceReplayOperator, ReplayOperator
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ def build(pipeline: Pipeline) -> DAG:
         schedule=None,
         is_paused_upon_creation=False,
         max_active_runs=1,
-        params=_params(pipeline),
     ) as dag:
         replay = ReplayOperator(
             task_id="replay", pipeline=pipeline, on_failure_callback=[FailureAlert(pipeline=pipeline)]
@@ -67,7 +66,7 @@ def build(pipeline: Pipeline) -> DAG:
         AnnounceReplayOperator(
             task_id="announce", pipeline=pipeline, asset=asset(pipeline, "clean"), replayed=replay.output
         )
-    return dag
+    return with_form(dag, _params(pipeline))
 
 
 for _pipeline in pipelines():

@@ -14,6 +14,7 @@ from nightshift.operators.dag_parts import (
     job_arguments,
     partition_param,
     pipelines,
+    with_form,
 )
 from nightshift.operators.decide import PromoteOperator, RegisterOperator
 from nightshift.operators.learn import EvaluateOperator, TrainOperator, TuneOperator
@@ -53,7 +54,6 @@ def build(pipeline: Pipeline) -> DAG:
         **dag_arguments(pipeline, "retrain", DOC),
         schedule=PartitionedAssetTimetable(assets=asset(pipeline, "clean")),
         max_active_runs=2,
-        params=_params(pipeline),
     ) as dag:
         common = {"pipeline": pipeline, "on_failure_callback": [FailureAlert(pipeline=pipeline)]}
         jobs = {**common, **job_arguments(pipeline)}
@@ -85,7 +85,7 @@ def build(pipeline: Pipeline) -> DAG:
                 asset=asset(pipeline, "model"),
                 **common,
             )
-    return dag
+    return with_form(dag, _params(pipeline))
 
 
 for _pipeline in pipelines():

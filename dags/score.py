@@ -14,6 +14,7 @@ from nightshift.operators.dag_parts import (
     job_arguments,
     partition_param,
     pipelines,
+    with_form,
 )
 from nightshift.operators.score import BatchScoreOperator, PublishOperator
 
@@ -33,7 +34,15 @@ def build(pipeline: Pipeline) -> DAG:
         **dag_arguments(pipeline, "score", DOC),
         schedule=PartitionedAssetTimetable(assets=asset(pipeline, pipeline.scoring.start_on)),
         max_active_runs=4,
-        params={
+    ) as dag:
+        common = {"pipeline": pipeline, "on_failure_callback": [FailureAlert(pipeline=pipeline)]}
+        score = BatchScoreOperator(task_id="score", **common, **job_arguments(pipeline))
+        PublishOperator(
+            task_id="publish", scored=score.output, asset=asset(pipeline, "predictions"), **common
+        )
+    return with_form(
+        dag,
+        {
             "partition": partition_param(pipeline),
             "model_version": Param(
                 None,
@@ -43,13 +52,7 @@ def build(pipeline: Pipeline) -> DAG:
             ),
             "force_new": force_new_param(),
         },
-    ) as dag:
-        common = {"pipeline": pipeline, "on_failure_callback": [FailureAlert(pipeline=pipeline)]}
-        score = BatchScoreOperator(task_id="score", **common, **job_arguments(pipeline))
-        PublishOperator(
-            task_id="publish", scored=score.output, asset=asset(pipeline, "predictions"), **common
-        )
-    return dag
+    )
 
 
 for _pipeline in pipelines():
