@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Param, TaskGroup, TriggerRule, task_group
 
@@ -22,7 +22,7 @@ from nightshift.operators.backfill_jobs import (
     WalkForwardOperator,
 )
 from nightshift.operators.base import task_arguments
-from nightshift.operators.dag_parts import asset, day_param, pipelines, range_arguments, with_form
+from nightshift.operators.dag_parts import BACKFILL, asset, dag_arguments, day_param, pipelines, with_form
 from nightshift.operators.learn import EvaluateOperator, TrainOperator
 from nightshift.operators.plan import PlanOperator
 
@@ -166,7 +166,14 @@ def _scores(pipeline: Pipeline, plan: BaseOperator) -> MappedOperator:
 
 def build(pipeline: Pipeline) -> DAG:
     """The DAG of one pipeline."""
-    with DAG(**range_arguments(pipeline, "backfill", DOC), schedule=None) as dag:
+    arguments: dict[str, Any] = dag_arguments(pipeline, "backfill", DOC)
+    arguments["default_args"] |= BACKFILL
+    with DAG(
+        **arguments,
+        schedule=None,
+        is_paused_upon_creation=False,
+        max_active_runs=1,
+    ) as dag:
         plan = BackfillPlanOperator(task_id="plan", pipeline=pipeline)
         _, ingest = _chunks(pipeline, "ingest", plan)
         _, validate = _chunks(pipeline, "validate", plan)

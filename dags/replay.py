@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Param
 
 from nightshift.notifiers.alerts import FailureAlert
-from nightshift.operators.dag_parts import asset, day_param, pipelines, range_arguments, with_form
+from nightshift.operators.dag_parts import BACKFILL, asset, dag_arguments, day_param, pipelines, with_form
 from nightshift.operators.replay import AnnounceReplayOperator, ReplayOperator
 
 if TYPE_CHECKING:
@@ -52,7 +52,14 @@ def _params(pipeline: Pipeline) -> dict[str, Param]:
 
 def build(pipeline: Pipeline) -> DAG:
     """The DAG of one pipeline."""
-    with DAG(**range_arguments(pipeline, "replay", DOC), schedule=None) as dag:
+    arguments: dict[str, Any] = dag_arguments(pipeline, "replay", DOC)
+    arguments["default_args"] |= BACKFILL
+    with DAG(
+        **arguments,
+        schedule=None,
+        is_paused_upon_creation=False,
+        max_active_runs=1,
+    ) as dag:
         replay = ReplayOperator(
             task_id="replay", pipeline=pipeline, on_failure_callback=[FailureAlert(pipeline=pipeline)]
         )

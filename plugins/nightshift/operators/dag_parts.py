@@ -33,7 +33,6 @@ __all__ = [
     "job_arguments",
     "partition_param",
     "pipelines",
-    "range_arguments",
     "with_form",
 ]
 
@@ -114,16 +113,6 @@ def dag_arguments(pipeline: Pipeline, verb: str, doc: str) -> dict[str, Any]:
         "start_date": _midnight(pipeline.partitions.start),
         "catchup": False,
         "default_args": {"owner": pipeline.owner, **NIGHTLY},
-    }
-
-
-def range_arguments(pipeline: Pipeline, verb: str, doc: str) -> dict[str, Any]:
-    """What a DAG has that a person starts over a range: one run at a time, after the nights."""
-    return {
-        **dag_arguments(pipeline, verb, doc),
-        "default_args": {"owner": pipeline.owner, **BACKFILL},
-        "is_paused_upon_creation": False,
-        "max_active_runs": 1,
     }
 
 
