@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KINDS",
     "BadInput",
+    "EvaluationSpec",
     "FeaturesSpec",
     "Job",
     "JobSpec",
@@ -93,6 +94,13 @@ class ScoringSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationSpec:
+    """Columns of the rows that go beside their predictions: who compares models groups by them."""
+
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """A job.json. ``tmp`` is no part of the file: a folder for what may be thrown away."""
 
@@ -107,6 +115,7 @@ class JobSpec:
     splits: SplitsSpec = SplitsSpec()
     tuning: TuningSpec | None = None
     scoring: ScoringSpec = ScoringSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
     manifests: Mapping[str, Any] = field(default_factory=dict)
     tmp: Path | None = None
 
@@ -136,6 +145,7 @@ _SECTIONS: Mapping[str, type] = {
     "splits": SplitsSpec,
     "tuning": TuningSpec,
     "scoring": ScoringSpec,
+    "evaluation": EvaluationSpec,
 }
 _NULLABLE = frozenset({"tuning"})
 
@@ -162,7 +172,7 @@ def _value(kind: str, value: object, where: str, name: str) -> object:
     if kind.startswith("Mapping"):
         return _mapping(value, where)
     if kind.startswith("tuple"):
-        return _keys(value, where)
+        return _names(value, where) if name == "columns" else _keys(value, where)
     wanted = {"int": int, "str": str, "bool": bool}[kind]
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         raise BadInput(f"job.json: {where} must be {kind}, not {value!r}")
@@ -179,6 +189,16 @@ def _mapping(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise BadInput(f"job.json: {where} must be an object, not {value!r}")
     return dict(value)
+
+
+def _names(value: object, where: str) -> tuple[str, ...]:
+    if (
+        not isinstance(value, Sequence)
+        or isinstance(value, str)
+        or not all(isinstance(v, str) for v in value)
+    ):
+        raise BadInput(f"job.json: {where} must be a list of names, not {value!r}")
+    return tuple(cast("Sequence[str]", value))
 
 
 def _keys(value: object, where: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from jobs import contract, features, metrics, models
+from jobs import contract, environment, features, metrics, models
 from jobs.contract import BadInput, Job, JobSpec, say
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def _save(job: Job, fitted: Fitted, rows: dict[str, pd.DataFrame], params: dict[
     _save_model(job, fitted, rows["train"])
     if len(rows["holdout"]):
         _save_holdout(job, fitted, rows["holdout"], scores["holdout"])
+    contract.write_json(job.output / "environment.json", environment.describe(job.output / "model"))
     contract.write_json(job.output / "params.json", params)
     contract.write_json(job.output / "metrics.json", values)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pandas as pd
 
-__all__ = ["MODULES", "FeatureModule", "batches", "build", "columns"]
+__all__ = ["MODULES", "FeatureModule", "batches", "build", "columns", "source_columns"]
 
 MODULES: Mapping[str, str] = MappingProxyType({"flight_delays": "jobs.features.flight_delays"})
 
@@ -70,6 +70,28 @@ def batches(
             rows += len(frame)
             yield frame
     _check_count(rows, expected)
+
+
+def source_columns(
+    spec: JobSpec, input_dir: Path, partitions: Sequence[str], names: Sequence[str]
+) -> pd.DataFrame:
+    """Return partition, row_id and these columns of the rows that the features are made from.
+
+    :raises BadInput: when they have no such column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = _module(spec).ROWS
+    parts = []
+    for day, files in _files(input_dir / rows, partitions).items():
+        for file in files:
+            known = pq.read_schema(file).names
+            if absent := [name for name in names if name not in known]:
+                raise BadInput(f"the rows of {rows!r} have no column {', '.join(absent)}")
+            found = pq.ParquetFile(file).read(columns=["row_id", *names])
+            parts.append(found.append_column("partition", pa.array([day] * len(found), pa.string())))
+    return pa.concat_tables(parts).to_pandas()
 
 
 def _plan(spec: JobSpec, engine: Engine, input_dir: Path, partitions: Sequence[str]) -> tuple[ir.Table, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
@@ -29,6 +30,7 @@ __all__ = [
     "feature_columns",
     "load",
     "module",
+    "signature",
 ]
 
 MODELS: Mapping[str, str] = MappingProxyType(
@@ -118,6 +120,21 @@ def load(folder: Path) -> Scorer:
     if name is not None:
         return module(name).load(folder)
     return _PyfuncScorer(folder)
+
+
+def signature(folder: Path) -> dict[str, dict[str, str]]:
+    """What a saved model takes and gives: ``{inputs: {column: type}, outputs: ...}``; {} if unsaid."""
+    said = (yaml.safe_load((folder / "MLmodel").read_text()) or {}).get("signature") or {}
+    return {side: _schema(said[side]) for side in ("inputs", "outputs") if said.get(side)}
+
+
+def _schema(text: str) -> dict[str, str]:
+    """MLflow's schema as column -> type; columns without a name go by their position."""
+    columns = json.loads(text)
+    return {
+        str(column.get("name", place)): str(column.get("tensor-spec") or column["type"])
+        for place, column in enumerate(columns)
+    }
 
 
 class _PyfuncScorer:

@@ -108,6 +108,8 @@ def _explain_one(detail: ErrorDetails) -> str:
         return f"{where}: no such field{hint}"
     if detail["type"] == "missing":
         return f"{where}: is missing"
+    if detail["type"] == "value_error" and isinstance(detail["input"], dict):  # of several fields at once
+        return f"{where}: {detail['ctx']['error']}" if where else str(detail["ctx"]["error"])
     shown = repr(detail["input"])
     return f"{where}: {detail['msg']} (got {shown[:80]})"
 

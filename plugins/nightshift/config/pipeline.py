@@ -7,17 +7,20 @@ A pipeline file says *what* to run; *where* (buckets, credentials, MLflow) comes
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
+    "MINIMISED",
     "AlertsConfig",
     "CategoricalRange",
     "FeaturesConfig",
     "FloatRange",
     "GateConfig",
     "IntRange",
+    "LimitsConfig",
     "MachineConfig",
     "PartitionsConfig",
     "Pipeline",
@@ -25,6 +28,7 @@ __all__ = [
     "ResourcesConfig",
     "ScoringConfig",
     "SearchRange",
+    "SlicesConfig",
     "SourceConfig",
     "TrainingConfig",
     "TuningConfig",
@@ -187,6 +191,8 @@ class CategoricalRange(_Section):
 
 SearchRange = Annotated[FloatRange | IntRange | CategoricalRange, Field(discriminator="type")]
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "accuracy"]
+MINIMISED = frozenset({"log_loss", "brier"})
+"""Metrics of which lower values are better."""
 
 
 class TuningConfig(_Section):
@@ -201,13 +207,78 @@ class TuningConfig(_Section):
     resources: ResourcesConfig = ResourcesConfig()
 
 
+class SlicesConfig(_Section):
+    """Groups of rows, by the values of these columns, on which a challenger may not be worse."""
+
+    columns: tuple[str, ...] = Field(description="Columns of the clean rows, e.g. [carrier, origin].")
+    max_regression: float = Field(
+        0.0, ge=0.0, description="Worse by this much, in the gate's metric, is not a regression yet."
+    )
+    min_rows: int = Field(200, ge=2, description="Smaller groups are shown and judge nothing.")
+
+    @field_validator("columns")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("a column is named twice")
+        return value
+
+
+class LimitsConfig(_Section):
+    """What a model may need of the machine that serves it; measured in the evaluation job."""
+
+    latency_ms: float | None = Field(
+        None, gt=0, description="Milliseconds that 95 of 100 calls with one row may take."
+    )
+    size_mib: float | None = Field(None, gt=0, description="MiB of the model's folder.")
+
+
 class GateConfig(_Section):
     """When a challenger takes the champion's place."""
 
     metric: Metric = "average_precision"
-    min_effect: float = Field(0.0, ge=0.0, description="Better by at least this much.")
+    direction: Literal["higher", "lower"] | None = Field(
+        None, description="Which values are better; every metric here knows it, so it may be left out."
+    )
+    min_effect: float = Field(0.0, ge=0.0, description="The margin: surely better by more than this.")
+    alpha: float = Field(0.05, gt=0.0, lt=0.5, description="Share of false promotions that is put up with.")
+    resamples: int = Field(2000, ge=200, le=100_000, description="Of the bootstrap.")
+    resampling: Literal["stratified", "clustered"] = Field(
+        "stratified",
+        description="stratified: rows are drawn one by one. clustered: groups of them are, see cluster.",
+    )
+    cluster: str | None = Field(
+        None, description="Column whose values, within a day, are drawn together when clustered."
+    )
     floors: dict[Metric, float] = Field({}, description="A metric worse than its floor blocks.")
-    promote: Literal["automatic", "never"] = "automatic"
+    slices: SlicesConfig | None = None
+    limits: LimitsConfig = LimitsConfig()
+    signature: Literal["compatible", "any"] = Field(
+        "compatible", description="compatible: it must take what the champion takes and give what it gives."
+    )
+    promote: Literal["automatic", "ask", "never"] = Field(
+        "automatic", description="ask: a person approves what the gate would promote."
+    )
+    ask_timeout_minutes: float = Field(
+        720, gt=0, description="Minutes to wait for that person; nobody answers: the champion stays."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GateConfig:
+        if self.direction is not None and (self.direction == "lower") != (self.metric in MINIMISED):
+            known = "lower" if self.metric in MINIMISED else "higher"
+            raise ValueError(
+                f"direction is {self.direction!r}, but {known} values of {self.metric} are better"
+            )
+        if self.cluster is not None and self.resampling != "clustered":
+            raise ValueError("cluster is set, but resampling is 'stratified': set it to 'clustered'")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the rows that the gate groups them by."""
+        cluster = (self.cluster,) if self.cluster else ()
+        return tuple(dict.fromkeys((*(self.slices.columns if self.slices else ()), *cluster)))
 
 
 class ScoringConfig(_Section):
@@ -251,3 +322,12 @@ class Pipeline(_Section):
     gate: GateConfig = GateConfig()
     scoring: ScoringConfig = ScoringConfig()
     alerts: AlertsConfig = AlertsConfig()
+
+    @model_validator(mode="after")
+    def _gate_names_columns(self) -> Pipeline:
+        for name in self.gate.columns:
+            if name not in self.source.columns:
+                near = difflib.get_close_matches(name, self.source.columns, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"gate: {name!r} is no column of source.columns{hint}")
+        return self

@@ -66,6 +66,34 @@ def test_a_wrong_value_is_named_with_its_place(
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        (
+            {"metric": "log_loss", "direction": "higher"},
+            "direction is 'higher', but lower values of log_loss",
+        ),
+        ({"cluster": "origin"}, "gate: cluster is set, but resampling is 'stratified'"),
+        ({"slices": {"columns": ["carier"]}}, "gate: 'carier' is no column of source.columns; did you mean"),
+        (
+            {"resampling": "clustered", "cluster": "orign"},
+            "gate: 'orign' is no column of source.columns; did you mean 'origin'?",
+        ),
+        ({"slices": {"columns": ["origin", "origin"]}}, "a column is named twice"),
+        ({"alpha": 0.7}, "gate.alpha: Input should be less than 0.5"),
+    ],
+    ids=["direction", "cluster", "slice", "cluster column", "twice", "alpha"],
+)
+def test_a_gate_that_contradicts_itself_is_refused(
+    tmp_path: Path, document: dict, gate: dict, words: str
+) -> None:
+    document["gate"] = gate
+    with pytest.raises(ConfigError) as error:
+        load_pipeline(write(tmp_path, document))
+    assert words in str(error.value)
+    assert "flight_delays.yaml: " in str(error.value)
+
+
 def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path, document: dict) -> None:
     document["platfrom"] = document.pop("platform")
     del document["description"]

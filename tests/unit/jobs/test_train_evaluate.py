@@ -62,6 +62,7 @@ def inputs(job_inputs: JobInputs, trained: Path, tmp_path: Path) -> Path:
 def test_training_writes_all_that_the_contract_promises(trained: Path) -> None:
     assert {path.name for path in trained.iterdir()} == {
         "model",
+        "environment.json",
         "metrics.json",
         "params.json",
         "pictures",
@@ -140,9 +141,44 @@ def test_both_models_are_judged_on_the_same_rows(inputs: Path, tmp_path: Path) -
     shutil.copytree(inputs / "models" / "challenger", inputs / "models" / "champion")
     assert run(tmp_path, inputs, job_json("evaluate")) == 0
     found = json.loads((tmp_path / "output" / "evaluation.json").read_text())["models"]
-    assert found["champion"] == found["challenger"]
+    assert found["champion"]["metrics"] == found["challenger"]["metrics"]
+    assert found["champion"]["signature"] == found["challenger"]["signature"]
+    assert found["champion"]["size_bytes"] == found["challenger"]["size_bytes"] > 1000
+    assert 0 < found["champion"]["latency_ms"] < 10_000
     rows = table(tmp_path / "output" / "predictions.parquet")
     assert rows["champion"].equals(rows["challenger"].rename("champion"))
+
+
+def test_columns_that_rows_are_grouped_by_go_beside_their_predictions(inputs: Path, tmp_path: Path) -> None:
+    columns = ["carrier", "tailnum"]  # a feature, and a column that no feature is
+    assert run(tmp_path, inputs, job_json("evaluate", evaluation={"columns": columns})) == 0
+    rows = table(tmp_path / "output" / "predictions.parquet").set_index(["partition", "row_id"])
+    day = rows.index.get_level_values(0)[0]
+    source = pq.read_table(next((inputs / "clean" / f"partition={day}").glob("*.parquet"))).to_pandas()
+    mine = rows.loc[day]
+    known = source.set_index("row_id").loc[mine.index]
+    assert mine["slice_carrier"].astype(str).tolist() == known["carrier"].tolist()
+    assert mine["slice_tailnum"].astype(str).tolist() == known["tailnum"].tolist()
+
+
+def test_the_signature_says_what_a_model_takes_and_gives(inputs: Path, tmp_path: Path) -> None:
+    assert run(tmp_path, inputs, job_json("evaluate")) == 0
+    found = json.loads((tmp_path / "output" / "evaluation.json").read_text())["models"]["challenger"]
+    assert found["signature"]["inputs"]["carrier"] == "string"
+    assert found["signature"]["inputs"]["distance"] == "double"
+    assert len(found["signature"]["outputs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [(["carier"], "have no column carier"), ("carrier", "must be a list of names")],
+    ids=["unknown", "no list"],
+)
+def test_a_column_that_is_not_there_is_refused(
+    columns: Any, message: str, inputs: Path, tmp_path: Path
+) -> None:
+    assert run(tmp_path, inputs, job_json("evaluate", evaluation={"columns": columns})) == 2
+    assert message in json.loads((tmp_path / "output" / "error.json").read_text())["message"]
 
 
 @pytest.mark.parametrize("without", ["challenger", "MLmodel"])
