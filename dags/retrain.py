@@ -16,9 +16,10 @@ from nightshift.operators.dag_parts import (
     pipelines,
     with_form,
 )
-from nightshift.operators.decide import PromoteOperator, RegisterOperator
+from nightshift.operators.decide import RegisterOperator
 from nightshift.operators.learn import EvaluateOperator, TrainOperator, TuneOperator
 from nightshift.operators.plan import PlanOperator
+from nightshift.operators.promote import PromoteOperator
 
 if TYPE_CHECKING:
     from nightshift.config.pipeline import Pipeline
@@ -40,9 +41,10 @@ def _params(pipeline: Pipeline) -> dict[str, Param]:
         ),
         "promote": Param(
             pipeline.gate.promote,
-            enum=["automatic", "never"],
+            enum=["automatic", "ask", "never"],
             title="Promote",
-            description="May the new model take the champion's place when the gate says so?",
+            description="May the new model take the champion's place when the gate says so? 'ask': a person "
+            "decides.",
         ),
         "force_new": force_new_param(),
     }

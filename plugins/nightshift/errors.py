@@ -28,7 +28,10 @@
     │   ├── QuotaExceeded          the account may not have one
     │   └── PlatformUnavailable    throttling, network, 5xx: wait and go on
     └── RegistryError              MLflow or the champion refuses or disagrees
-        └── ModelVersionAbsent     no such version, or no champion yet
+        ├── ModelVersionAbsent     no such version, its files are gone, or no champion yet
+        ├── AliasMoved             another writer set the same alias at the same moment
+        ├── LedgerConflict         another decision came first
+        └── LedgerBroken           an entry of the ledger is gone or was changed
 
 Whether a retry can cure an error is a property of its class (``retryable``); the operators turn it
 into Airflow's retry decision in one place, ``nightshift.operators.base.retry_policy``.
@@ -40,6 +43,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AccountingError",
+    "AliasMoved",
     "BackfillFailed",
     "BackfillInterrupted",
     "CapacityUnavailable",
@@ -52,6 +56,8 @@ __all__ = [
     "JobStopped",
     "JobTimedOut",
     "LakeError",
+    "LedgerBroken",
+    "LedgerConflict",
     "ModelVersionAbsent",
     "NightshiftError",
     "PartitionAbsent",
@@ -214,6 +220,20 @@ class RegistryError(NightshiftError):
 
 
 class ModelVersionAbsent(RegistryError):
-    """There is no such version, or no champion yet."""
+    """There is no such version, its files are gone, or there is no champion yet."""
+
+    retryable = False
+
+
+class AliasMoved(RegistryError):
+    """Another writer set the same alias at the same moment."""
+
+
+class LedgerConflict(RegistryError):
+    """Another decision came first; nothing was written."""
+
+
+class LedgerBroken(RegistryError):
+    """An entry of the ledger is gone, was changed, or cannot be read."""
 
     retryable = False

@@ -17,7 +17,14 @@ from deltalake import DeltaTable
 from nightshift.errors import CommitConflict, LakeError, PartitionCorrupt
 from nightshift.lake.manifest import Manifest
 from nightshift.lake.spend import JobCost, month_of, month_usd, recent, record
-from nightshift.lake.storage import Location, list_objects, object_exists, read_object, write_object
+from nightshift.lake.storage import (
+    Location,
+    list_objects,
+    object_exists,
+    read_object,
+    remove,
+    write_object,
+)
 from nightshift.lake.tables import Lake, LakeTable
 
 if TYPE_CHECKING:
@@ -135,6 +142,20 @@ class LakeContract:
         assert (manifest.partitions, manifest.rows) == ((DAY,), 2)
         assert manifest.sha256 == table.manifest([DAY], version=manifest.version).sha256
         assert manifest.sha256 != table.manifest([DAY]).sha256
+
+    def test_a_manifest_that_cannot_be_read_again_says_why(self, table: LakeTable) -> None:
+        table.replace_partition(DAY, rows_of(1, 2))
+        manifest = table.manifest([DAY])
+        table.replace_partition(DAY, rows_of(9))
+        table.check(manifest)
+        with pytest.raises(LakeError, match="is not what its sha256"):
+            table.check(replace(manifest, files=()))
+        strange = [replace(file, path=f"x{file.path}") for file in manifest.files]
+        with pytest.raises(LakeError, match="has no file x"):
+            table.check(Manifest.of(table.name, manifest.uri, manifest.version, strange))
+        remove(table.location, [file.path for file in manifest.files])
+        with pytest.raises(LakeError, match=r"1 of 1 files of version .* are not there any more"):
+            table.check(manifest)
 
     def test_a_manifest_can_be_downloaded_as_plain_files(self, table: LakeTable, tmp_path: Path) -> None:
         table.replace_partition(DAY, rows_of(1, 2))

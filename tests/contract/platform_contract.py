@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nightshift.errors import JobFailed, JobStopped, JobTimedOut
-from nightshift.platforms.base import Failure, JobInput, JobRef, JobSpec, JobState, error_of
+from nightshift.platforms.base import Failure, JobInput, JobRef, JobSpec, JobState, Machine, error_of
 from tests.fakes.toy_jobs import starts
 
 if TYPE_CHECKING:
@@ -158,6 +158,16 @@ class PlatformContract:
         assert (found.ref, found.tags, found.status.state) == (ref, spec.tags, JobState.SUCCEEDED)
         assert platform.find({"pipeline": "toy"}, live=True) == []
         assert platform.find({"pipeline": "other"}) == []
+
+    def test_what_a_job_was_told_is_remembered_without_its_secrets(
+        self, platform: Platform, spec: JobSpec
+    ) -> None:
+        channel = JobInput("clean", "file:///nowhere", "ab" * 32, ("a.parquet",), {"secret": "hunter2"})
+        told = replace(spec, inputs=(channel,), candidates=(Machine(cpus=1),))
+        ref = platform.submit(told, "toy-told")
+        self.end(platform, ref)
+        assert platform.submitted(ref) == replace(told, inputs=(replace(channel, options={}),))
+        assert platform.submitted(JobRef(platform.name, "toy-none")) is None
 
     def test_a_job_remembers_when_it_was_submitted(self, platform: Platform, spec: JobSpec) -> None:
         before = time.time()

@@ -24,6 +24,7 @@ __all__ = [
     "partition_late",
     "partition_missing",
     "report_url",
+    "rolled_back",
     "run_url",
 ]
 
@@ -204,6 +205,39 @@ def backfill_failed(pipeline: str, failed: Mapping[str, str], done: int, run: Ru
     middle = [f"- {_safe(each)}: {_safe(failed[each])}" for each in partitions]
     what = f"backfill ended with {_count(len(failed), 'failed partition')}"
     return Message(_title(pipeline, "", what), _fit(head, middle, [f"Airflow: {run.url}"]))
+
+
+def approval_asked(
+    pipeline: str, version: str, reasons: Sequence[str], minutes: float, run: RunLink, task_id: str
+) -> Message:
+    """A model that would take the champion's place waits for somebody to say so."""
+    head = [
+        f"Pipeline: {_safe(pipeline)}",
+        f"Model version: {_safe(version)}",
+        f"Answer within: {minutes:g} minutes; then the champion stays",
+    ]
+    form = f"{run.url}/tasks/{quote(task_id, safe='')}/required_actions"
+    links = [f"Answer: {form}", f"Airflow: {run.url}"]
+    happened = f"version {version} waits for an approval"
+    return Message(
+        _title(pipeline, "", happened), _fit(head, [f"- {_safe(each)}" for each in reasons], links)
+    )
+
+
+def rolled_back(pipeline: str, to: str, before: str, reason: str, by: str, run: RunLink) -> Message:
+    """An earlier model version is the champion again.
+
+    :param before: the version that had to go; empty where there was none.
+    :param by: the person who asked for it, empty where nobody knows.
+    """
+    head = [
+        f"Pipeline: {_safe(pipeline)}",
+        f"Champion: version {_safe(to)}, before it {f'version {_safe(before)}' if before else 'none'}",
+        f"By: {_safe(by) or 'not known'}",
+    ]
+    middle = [f"Reason: {_safe(reason, _ERROR)}", "The next scoring run takes it."]
+    happened = f"rolled back to version {to}"
+    return Message(_title(pipeline, "", happened), _fit(head, middle, [f"Airflow: {run.url}"]))
 
 
 def _count(number: int, noun: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackfillLink",
+    "GateLink",
     "MlflowLink",
     "PipelineOperator",
     "ValidationReportLink",
@@ -103,6 +104,12 @@ class BackfillLink(_RememberedLink):
     name = "Backfill"
 
 
+class GateLink(_RememberedLink):
+    """To the evidence that a decision rests on."""
+
+    name = "Gate"
+
+
 class ValidationReportLink(_RememberedLink):
     """To the partition's validation report."""
 
@@ -150,3 +157,15 @@ class PipelineOperator(BaseOperator):
     def lake(self) -> Lake:
         """The pipeline's lake, signed in to."""
         return open_lake(self.settings, self.pipeline)
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """What Airflow's OpenLineage provider, where it is installed and on, tells of a task that begins."""
+        from nightshift.operators.lineage import lineage_of
+
+        return lineage_of(self)
+
+    def get_openlineage_facets_on_complete(self, ti: Any) -> Any:
+        """The same at the end of a task, however it ended."""
+        from nightshift.operators.lineage import lineage_of
+
+        return lineage_of(self, ti)

@@ -1,20 +1,23 @@
-"""Registers the night's model in MLflow and decides whether it takes the champion's place."""
+"""Registers the night's model in MLflow, with all that its jobs left."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from nightshift.hooks.platform import connect
+from nightshift.notifiers.messages import RunLink, report_url
 from nightshift.operators.base import MlflowLink, PipelineOperator
 from nightshift.operators.job import local_output
 from nightshift.operators.night import manifests
+from nightshift.platforms.base import JobRef
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset, Context
+    from airflow.sdk import Context
 
-    from nightshift.registry.models import ModelVersion
-    from nightshift.registry.promotion import Verdict
+    from nightshift.registry.tracking import Tracking
 
-__all__ = ["PromoteOperator", "RegisterOperator"]
+__all__ = ["RegisterOperator"]
 
 
 class RegisterOperator(PipelineOperator):
@@ -42,13 +45,9 @@ class RegisterOperator(PipelineOperator):
         from nightshift.registry.tracking import Tracking
 
         tracking = Tracking(self.settings.mlflow_tracking_uri)
-        if self.tuned:
-            tuning = self._run(tracking, context, self.tuned["job"], "tune")
-            tracking.log_tuning(tuning, local_output(self.tuned["output_uri"]))
-        run = self._run(tracking, context, self.trained["job"], "train")
-        tracking.log_training(run, local_output(self.trained["output_uri"]), self._manifests())
-        tracking.log_evaluation(run, local_output(self.evaluated["output_uri"]))
-        version = Models(self.settings.mlflow_tracking_uri).register(
+        models = Models(self.settings.mlflow_tracking_uri)
+        run = self._logged(tracking, context)
+        version = models.register(
             self.pipeline.pipeline,
             run,
             self.plan["partition"],
@@ -59,80 +58,59 @@ class RegisterOperator(PipelineOperator):
         self.log.info("Model version %s: %s", version.version, tracking.page(run))
         return version.to_dict()
 
-    def _run(self, tracking: Any, context: Context, job: str, verb: str) -> str:
-        ti, partition = context["ti"], self.plan["partition"]
+    def _logged(self, tracking: Tracking, context: Context) -> str:
+        """The training's run, with all that the jobs left and, last, its record: no version without one."""
+        found, tuning = self._manifests(), ""
+        if self.tuned:
+            tuning = self._run(tracking, context, self.tuned["job"], "tune")
+            tracking.log_tuning(tuning, local_output(self.tuned["output_uri"]))
+        run = self._run(tracking, context, self.trained["job"], "train")
+        tracking.log_training(run, local_output(self.trained["output_uri"]), found)
+        tracking.log_evaluation(run, local_output(self.evaluated["output_uri"]))
+        self._record(context, run, found, tuning)
+        return run
+
+    def _record(self, context: Context, run: str, found: dict[str, dict[str, Any]], tuning: str) -> None:
+        """What ``nightshift why`` and ``nightshift reproduce`` need to know of the training."""
+        from nightshift.provenance.recorder import Night, write_record
+
+        name, settings = self.pipeline.pipeline, self.settings
+        job = JobRef(self.pipeline.platform, self.trained["job"])
+        night = Night(
+            pipeline=name,
+            plan=self.plan,
+            tuned=self.tuned,
+            trained=self.trained,
+            evaluated=self.evaluated,
+            manifests=found,
+            tuning_run=tuning,
+            spec=connect(self.pipeline.platform, settings).submitted(job),
+            output=local_output(self.trained["output_uri"]),
+            dag_run=self._dag_run(context),
+            report_of=partial(report_url, settings.ui_url, name),
+        )
+        write_record(settings.mlflow_tracking_uri, run, night, self.lake())
+
+    def _run(self, tracking: Tracking, context: Context, job: str, verb: str) -> str:
+        partition, of = self.plan["partition"], self._dag_run(context)
         tags = {
             "nightshift.pipeline": self.pipeline.pipeline,
             "nightshift.partition": partition,
-            "nightshift.dag": ti.dag_id,
-            "nightshift.dag_run": ti.run_id,
-            "nightshift.airflow": f"{self.settings.ui_url}/dags/{ti.dag_id}/runs/{ti.run_id}",
+            "nightshift.dag": of["dag"],
+            "nightshift.dag_run": of["run"],
+            "nightshift.airflow": of["url"],
         }
-        found: str = tracking.find_or_create_run(self.pipeline.pipeline, job, f"{verb} {partition}", tags)
-        return found
+        return tracking.find_or_create_run(self.pipeline.pipeline, job, f"{verb} {partition}", tags)
+
+    def _dag_run(self, context: Context) -> dict[str, str]:
+        ti = context["ti"]
+        return {
+            "dag": ti.dag_id,
+            "run": ti.run_id,
+            "url": RunLink(ti.dag_id, ti.run_id, self.settings.ui_url).url,
+        }
 
     def _manifests(self) -> dict[str, dict[str, Any]]:
         every = sorted(day for part in self.plan["splits"].values() for day in part)
         found = manifests(self.pipeline, self.lake(), self.plan["versions"], every[0], every[-1])
         return {name: manifest.to_dict() for name, manifest in found.items()}
-
-
-class PromoteOperator(PipelineOperator):
-    """Moves ``champion`` to the new version when the gate says so; the only place where it moves.
-
-    :param registered, evaluated: what the night's tasks returned.
-    :param asset: told about the partition's decision, whether the champion changed or not.
-    """
-
-    template_fields = (*PipelineOperator.template_fields, "registered", "evaluated")
-    operator_extra_links = (MlflowLink(),)
-
-    def __init__(self, *, registered: Any, evaluated: Any, asset: Asset, **kwargs: Any) -> None:
-        # One decision at a time: two runs that decide at once could each beat a champion that is gone.
-        super().__init__(outlets=[asset], max_active_tis_per_dag=1, **kwargs)
-        self.registered = registered
-        self.evaluated = evaluated
-        self.asset = asset
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """
-        :returns: ``{verdict, reasons, champion}``; champion is a model version as a dict, or None.
-        """
-        from nightshift.registry.models import Models
-        from nightshift.registry.promotion import apply
-
-        models = Models(self.settings.mlflow_tracking_uri)
-        challenger = models.get(self.registered["name"], self.registered["version"])
-        before = models.champion(challenger.name)
-        verdict = self._verdict(context, challenger, before)
-        champion = apply(models, challenger, verdict)
-        self.log.info("Version %s: %s. %s", challenger.version, verdict.verdict, "; ".join(verdict.reasons))
-        self.links[MlflowLink.name] = models.page(champion or challenger)
-        context["outlet_events"][self.asset].add_partitions(self.partition(context))
-        return {**verdict.to_dict(), "champion": champion.to_dict() if champion else None}
-
-    def _verdict(self, context: Context, challenger: ModelVersion, before: ModelVersion | None) -> Verdict:
-        """The gate's word, unless there is nothing to ask it."""
-        from nightshift.registry.promotion import Verdict, decide
-
-        asked = context["params"].get("promote") or self.pipeline.gate.promote
-        if asked == "never":
-            return Verdict("hold", ("promotion was switched off for this run",))
-        if before and before.version == challenger.version:
-            return Verdict(
-                "hold", (f"version {before.version} is the champion: same data, code and parameters",)
-            )
-        compared = self.evaluated["champion_version"]
-        if compared != (before.version if before else ""):
-            now = before.version if before else "none"
-            return Verdict(
-                "hold", (f"the champion is {now}, compared was {compared or 'none'}: clear evaluate",)
-            )
-        measured = self.evaluated["models"]
-        return decide(
-            self.pipeline.gate,
-            measured["challenger"]["metrics"],
-            measured["champion"]["metrics"] if before else None,
-            challenger.partition,
-            before.partition if before else None,
-        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from nightshift.config.partitions import splits
 from nightshift.operators.job import JobOperator, local_output
 from nightshift.operators.night import job_document, manifests, table_inputs
 from nightshift.platforms.base import JobInput, JobSpec, Machine
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from nightshift.config.pipeline import ResourcesConfig
     from nightshift.platforms.base import JobRef, JobResult
+    from nightshift.registry.models import ModelVersion
 
 __all__ = ["EvaluateOperator", "NightJobOperator", "TrainOperator", "TuneOperator"]
 
@@ -39,19 +41,19 @@ class NightJobOperator(JobOperator):
         self,
         context: Context,
         *,
-        splits: Mapping[str, list[str]],
+        days_by_split: Mapping[str, list[str]],
         resources: ResourcesConfig,
         hyperparameters: Mapping[str, Any],
         models: tuple[JobInput, ...] = (),
     ) -> JobSpec:
-        """A job of this verb over the days of ``splits``."""
-        lake, every = self.lake(), sorted(day for part in splits.values() for day in part)
+        """A job of this verb over these days."""
+        lake, every = self.lake(), sorted(day for part in days_by_split.values() for day in part)
         found = manifests(self.pipeline, lake, self.plan["versions"], every[0], every[-1])
         document = job_document(
             self.pipeline,
             self.kind,
             self.plan["partition"],
-            days_by_split=splits,
+            days_by_split=days_by_split,
             found=found,
             hyperparameters=hyperparameters,
         )
@@ -85,7 +87,7 @@ class TuneOperator(NightJobOperator):
         seen = {name: self.plan["splits"][name] for name in ("train", "validation")}
         return self.spec_of(
             context,
-            splits={**seen, "holdout": []},
+            days_by_split={**seen, "holdout": []},
             resources=self.pipeline.tuning.resources,
             hyperparameters=self.pipeline.training.hyperparameters,
         )
@@ -122,7 +124,7 @@ class TrainOperator(NightJobOperator):
         training = self.pipeline.training
         return self.spec_of(
             context,
-            splits=self.plan["splits"],
+            days_by_split=self.plan["splits"],
             resources=training.resources,
             hyperparameters={**training.hyperparameters, **best},
         )
@@ -151,42 +153,74 @@ class EvaluateOperator(NightJobOperator):
         self.against_champion = against_champion
 
     def build_spec(self, context: Context) -> JobSpec:
-        """The holdout days, the new model and, where there is one, the champion."""
+        """The holdout days that the champion does not know either, the new model and the champion."""
         challenger = JobInput(
             channel="models/challenger",
             uri=f"{self.trained['output_uri']}/model",
             identity=self.trained["fingerprint"],
         )
+        holdout: list[str] = self.plan["splits"]["holdout"]
+        champion = self._champion()
+        left_out = self._known_to(champion, holdout)
+        inputs = [challenger]
+        if champion and len(left_out) < len(holdout):
+            holdout = [day for day in holdout if day not in left_out]
+            inputs.append(self._input_of(champion))
+        self.facts["left_out"] = ",".join(left_out)
         return self.spec_of(
             context,
-            splits={"train": [], "validation": [], "holdout": self.plan["splits"]["holdout"]},
+            days_by_split={"train": [], "validation": [], "holdout": holdout},
             resources=self.pipeline.training.resources,
             hyperparameters={},
-            models=(challenger, *self._champion()),
+            models=tuple(inputs),
         )
 
-    def _champion(self) -> tuple[JobInput, ...]:
+    def _champion(self) -> ModelVersion | None:
+        from nightshift.registry.champion import current
+        from nightshift.registry.ledger import Ledger
         from nightshift.registry.models import Models
 
-        if not self.against_champion:
-            self.facts["champion_version"] = ""
-            return ()
-        models = Models(self.settings.mlflow_tracking_uri)
-        champion = models.champion(self.pipeline.pipeline)
+        champion = None
+        if self.against_champion:
+            champion = current(Models(self.settings.mlflow_tracking_uri), Ledger(self.lake()))
+            if champion is None:
+                self.log.info("There is no champion yet")
+            else:
+                self.log.info("The champion is version %s of %s", champion.version, champion.partition)
         self.facts["champion_version"] = champion.version if champion else ""
+        return champion
+
+    def _known_to(self, champion: ModelVersion | None, holdout: list[str]) -> list[str]:
+        """Those of the days that the champion was fitted or tuned on; on them it would look too good."""
+        from nightshift.provenance.record import days_seen_by
+        from nightshift.registry.models import Models
+
         if champion is None:
-            self.log.info("There is no champion yet")
-            return ()
+            return []
+        seen = days_seen_by(Models(self.settings.mlflow_tracking_uri), champion)
+        if seen is None:  # registered before records were kept: by its partition and today's window
+            then = splits(self.pipeline.training.window, champion.partition)
+            seen = [*then["train"], *then["validation"]]
+        known = [day for day in holdout if day in set(seen)]
+        if known:
+            self.log.warning("The champion knows %s of the holdout: left out", ", ".join(known))
+        return known
+
+    def _input_of(self, champion: ModelVersion) -> JobInput:
+        from nightshift.registry.models import Models
+
+        models = Models(self.settings.mlflow_tracking_uri)
         folder = models.download(champion, self.settings.home / "models")
         identity = f"{champion.name}@{champion.version}"
-        self.log.info("The champion is version %s of partition %s", champion.version, champion.partition)
-        return (JobInput(channel="models/champion", uri=folder.as_uri(), identity=identity),)
+        return JobInput(channel="models/champion", uri=folder.as_uri(), identity=identity)
 
     def finish(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:
         """
         :returns: ``{rows, models: {challenger: {metrics}, champion: {metrics}}}``; the fact
-            ``champion_version`` says who the champion was, empty when there was none.
+            ``champion_version`` says who the champion was, empty when there was none, ``left_out`` which
+            days of the holdout it knew.
         """
         text = (local_output(result.output_uri) / "evaluation.json").read_text()
         evaluation = json.loads(text)
-        return {"rows": evaluation["rows"], "models": evaluation["models"]}
+        models = {name: {"metrics": one["metrics"]} for name, one in evaluation["models"].items()}
+        return {"rows": evaluation["rows"], "models": models}

@@ -100,6 +100,8 @@ def job_document(
     }
     if kind == "tune" and pipeline.tuning is not None:
         document["tuning"] = pipeline.tuning.model_dump(mode="json", exclude={"resources", "every"})
+    if kind == "evaluate":
+        document["evaluation"] = {"columns": list(pipeline.gate.columns)}
     if kind == "score":
         document["scoring"] = {"batch_rows": pipeline.scoring.batch_rows}
     return document

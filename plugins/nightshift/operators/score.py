@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Asset, BaseOperatorLink, Context
 
     from nightshift.platforms.base import JobRef, JobResult, JobSpec
-    from nightshift.registry.models import ModelVersion
+    from nightshift.registry.models import Models, ModelVersion
 
 __all__ = ["BatchScoreOperator", "PublishOperator"]
 
@@ -50,7 +50,7 @@ class BatchScoreOperator(NightJobOperator):
         identity = f"{version.name}@{version.version}"
         return self.spec_of(
             context,
-            splits={"train": [], "validation": [], "holdout": self.days(context)},
+            days_by_split={"train": [], "validation": [], "holdout": self.days(context)},
             resources=self.pipeline.scoring.resources,
             hyperparameters={},
             models=(JobInput("models/champion", folder.as_uri(), identity),),
@@ -71,12 +71,27 @@ class BatchScoreOperator(NightJobOperator):
             )
         return {"partition": days[-1], "versions": versions}
 
-    def _version(self, context: Context, models: Any) -> ModelVersion:
+    def _version(self, context: Context, models: Models) -> ModelVersion:
         asked = context["params"].get("model_version")
+        return models.get(self.pipeline.pipeline, asked) if asked else self._champion(models)
+
+    def _champion(self, models: Models) -> ModelVersion:
+        """The ledger's champion, whatever the alias says: a rollback counts from the next run on."""
+        from nightshift.registry.champion import current
+        from nightshift.registry.ledger import Ledger
+
         name = self.pipeline.pipeline
-        found: ModelVersion | None = models.get(name, asked) if asked else models.champion(name)
+        found = current(models, Ledger(self.lake()))
         if found is None:
             raise ModelVersionAbsent(f"{name} has no champion to score with", fix=f"run {name}_retrain first")
+        alias = models.champion(name)
+        shown = alias.version if alias else "none"
+        if shown != found.version:
+            self.log.warning(
+                "MLflow's alias shows version %s as champion, the ledger says %s: scoring with %s; "
+                "'nightshift registry check %s' sets the alias",
+                *(shown, found.version, found.version, name),
+            )
         return found
 
     def finish(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nightshift.errors import ModelVersionAbsent, RegistryError
+from nightshift.errors import AliasMoved, ModelVersionAbsent, RegistryError
 from nightshift.registry.names import CHAMPION, FINGERPRINT, METRIC_PREFIX, PARTITION
 from nightshift.registry.server import but_not_if_there, connect, speaking_to
 
@@ -163,25 +163,34 @@ class Models:
 
     def by_partition(self, name: str) -> dict[str, ModelVersion]:
         """The newest version of each partition of model ``name``; empty when there is no such model."""
-        found: dict[str, ModelVersion] = {}
+        return {version.partition: version for version in self.versions(name) if version.partition}
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """Every version of model ``name``, oldest first; none when there is no such model."""
+        found: list[ModelVersion] = []
         page: str | None = None
         with speaking_to(self.uri, f"the versions of {name}"):
             while True:
                 versions = self._client.search_model_versions(
                     f"name = '{name}'", max_results=1000, page_token=page
                 )
-                for version in map(_read, versions):
-                    known = found.get(version.partition)
-                    if version.partition and (known is None or int(known.version) < int(version.version)):
-                        found[version.partition] = version
+                found += map(_read, versions)
                 page = versions.token
                 if not page:
-                    return found
+                    return sorted(found, key=lambda version: int(version.version))
+
+    def describe(self, name: str, text: str, version: str | None = None) -> None:
+        """Make ``text`` (Markdown) the description of model ``name``, or of one version of it."""
+        with speaking_to(self.uri, f"to describe {name}{f' version {version}' if version else ''}"):
+            if version is None:
+                self._client.update_registered_model(name, text)
+            else:
+                self._client.update_model_version(name, version, text)
 
     def set_alias(self, name: str, alias: str, version: str) -> ModelVersion:
         """Point ``alias`` at ``version`` and read it back; nothing is written when it is there already.
 
-        :raises RegistryError: when another writer's version reads back.
+        :raises AliasMoved: when another writer's version reads back.
         """
         now = self.by_alias(name, alias)
         if now is not None and now.version == str(version):
@@ -190,12 +199,42 @@ class Models:
             self._client.set_registered_model_alias(name, alias, str(version))
         now = self.by_alias(name, alias)
         if now is None or now.version != str(version):
-            raise RegistryError(
+            raise AliasMoved(
                 f"{name}@{alias} was set to version {version} and reads back as "
                 f"{now.version if now else 'nothing'}",
-                fix="another writer moves the same alias: promote in one place only, then try again",
+                fix="another writer moves the same alias: set it in one place only, then try again",
             )
         return now
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Take ``alias`` away and look whether it is gone; nothing is written when it is not there.
+
+        :raises AliasMoved: when it reads back.
+        """
+        if self.by_alias(name, alias) is None:
+            return
+        with speaking_to(self.uri, f"to take {name}@{alias} away"):
+            self._client.delete_registered_model_alias(name, alias)
+        if (now := self.by_alias(name, alias)) is not None:
+            raise AliasMoved(f"{name}@{alias} was taken away and reads back as {now.version}")
+
+    def check_files(self, version: ModelVersion) -> None:
+        """Fetch the model folder and look whether it is as large as MLflow noted when it was saved.
+
+        :raises ModelVersionAbsent: when something is gone.
+        """
+        import yaml
+
+        with tempfile.TemporaryDirectory(prefix="nightshift-model-") as scratch:
+            folder = self.download(version, Path(scratch))
+            noted = yaml.safe_load((folder / "MLmodel").read_text()).get("model_size_bytes") or 0
+            files = [file for file in folder.rglob("*") if file.is_file() and file.name != "MLmodel"]
+            found = sum(file.stat().st_size for file in files)
+        if found < noted:
+            raise ModelVersionAbsent(
+                f"the files of {version.uri} are not whole: {found:,} of at least {noted:,} bytes are there",
+                fix="restore the version's artifacts in MLflow, or take another version",
+            )
 
     def download(self, version: ModelVersion, folder: Path) -> Path:
         """The model folder of ``version`` under ``folder``, fetched once, whole or not at all."""
@@ -220,7 +259,7 @@ class Models:
             files: Any = get_artifact_repository(source, tracking_uri=self.uri)
             files.download_artifacts("", str(folder))
         if not (folder / "MLmodel").is_file():
-            raise RegistryError(
+            raise ModelVersionAbsent(
                 f"{version.uri} holds no MLflow model (no MLmodel file)",
                 fix="look at the version's artifacts in MLflow",
             )

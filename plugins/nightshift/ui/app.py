@@ -1,4 +1,4 @@
-"""The pages that the plugin serves below ``/nightshift``: validation reports and backfills."""
+"""The pages that the plugin serves below ``/nightshift``: reports, backfills, the evidence of the gate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, auth_manager_from_app
 from fastapi import Depends, FastAPI, HTTPException, Path
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 
 from nightshift.config.loader import load_pipeline
 from nightshift.config.partitions import check_key
@@ -36,6 +36,7 @@ app.dependency_overrides[auth_manager_from_app] = get_auth_manager
 
 PipelineName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{1,40}$")]
 PartitionKey = Annotated[str, Path(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+EvidenceName = Annotated[str, Path(pattern=r"^\d{4}-\d{2}-\d{2}-v\d{1,9}-[0-9a-f]{12}$")]
 BackfillId = Annotated[str, Path(pattern=r"^\d{4}-\d{2}-\d{2}_\d{4}-\d{2}-\d{2}_[0-9a-f]{12}$")]
 
 
@@ -63,12 +64,33 @@ def backfill(pipeline: PipelineName, name: BackfillId) -> HTMLResponse:
     return _page(pipeline, lambda found: f"backfills/{name}.html")
 
 
+@app.get("/gate/{pipeline}/{name}.html", dependencies=[Depends(_may_read)])
+def evidence(pipeline: PipelineName, name: EvidenceName) -> HTMLResponse:
+    """What a decision about a model version rests on."""
+    return _page(pipeline, lambda found: f"gate/{name}.html")
+
+
+@app.get("/gate/{pipeline}/{name}.png", dependencies=[Depends(_may_read)])
+def evidence_picture(pipeline: PipelineName, name: EvidenceName) -> Response:
+    """The same as a picture, for the form that asks for an approval."""
+    try:
+        picture = _read(pipeline, lambda found: f"gate/{name}.png")
+    except NightshiftError as error:
+        return Response(str(error), status_code=404, media_type="text/plain", headers=_HEADERS)
+    return Response(picture, media_type="image/png", headers=_HEADERS)
+
+
 def _page(pipeline: str, file_of: Callable[[Pipeline], str]) -> HTMLResponse:
     """A page out of a pipeline's lake, or a plain error."""
     try:
-        settings = current_settings()
-        found = load_pipeline(settings.pipelines_dir / f"{pipeline}.yaml")
-        page = open_lake(settings, found).read_file(file_of(found))
+        page = _read(pipeline, file_of)
     except NightshiftError as error:
         return HTMLResponse(f"<p>{html.escape(str(error))}</p>", status_code=404, headers=_HEADERS)
     return HTMLResponse(page, headers=_HEADERS)
+
+
+def _read(pipeline: str, file_of: Callable[[Pipeline], str]) -> bytes:
+    """A file out of a pipeline's lake."""
+    settings = current_settings()
+    found = load_pipeline(settings.pipelines_dir / f"{pipeline}.yaml")
+    return open_lake(settings, found).read_file(file_of(found))

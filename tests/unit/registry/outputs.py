@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["MANIFESTS", "write_evaluation", "write_training", "write_tuning"]
+__all__ = ["MANIFESTS", "write_bare_training", "write_evaluation", "write_training", "write_tuning"]
 
 MANIFESTS: dict[str, dict[str, Any]] = {
     "clean": {
@@ -60,6 +60,17 @@ def write_training(folder: Path) -> Path:
     _write(folder / "params.json", {"learning_rate": 0.06, "model": "logistic", "early_stopping": True})
     _picture(folder / "pictures" / "roc.png")
     frame.to_parquet(folder / "holdout_predictions.parquet")
+    return folder
+
+
+def write_bare_training(folder: Path) -> Path:
+    """A train job's output whose model is whole, as MLflow counts, and can do nothing."""
+    model = folder / "model"
+    model.mkdir()
+    (model / "model.bin").write_bytes(bytes(4096))
+    (model / "MLmodel").write_text("flavors: {}\nmodel_size_bytes: 4096\n")
+    _write(folder / "metrics.json", METRICS)
+    _write(folder / "params.json", {})
     return folder
 
 

@@ -11,9 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from nightshift.errors import ModelVersionAbsent, RegistryError
-from nightshift.registry import promotion
 from nightshift.registry.models import Models, ModelVersion
-from nightshift.registry.promotion import Verdict
 from nightshift.registry.tracking import Tracking
 from tests.unit.registry.outputs import MANIFESTS
 
@@ -115,27 +113,3 @@ def test_the_registered_model_loads_by_its_uri(
     version = models.register(unique, run_id, "2013-01-05", "f1", METRICS)
     predicted = mlflow.pyfunc.load_model(version.uri).predict(pd.DataFrame({"distance": [0.9]}))
     assert predicted.tolist() == [True]
-
-
-def test_a_promoted_challenger_takes_both_aliases(models: Models, unique: str, run_id: str) -> None:
-    version = models.register(unique, run_id, "2013-01-05", "f1", METRICS)
-    for _ in range(2):
-        assert promotion.apply(models, version, Verdict("promote", ())) == version
-    assert models.by_alias(unique, "challenger") == models.champion(unique) == version
-
-
-def test_a_held_challenger_leaves_the_champion_alone(models: Models, unique: str, run_id: str) -> None:
-    first = models.register(unique, run_id, "2013-01-05", "f1", METRICS)
-    second = models.register(unique, run_id, "2013-01-06", "f2", METRICS)
-    promotion.apply(models, first, Verdict("promote", ()))
-    assert promotion.apply(models, second, Verdict("hold", ())) == first
-    assert models.by_alias(unique, "challenger") == second
-
-
-def test_a_verdict_from_before_a_newer_champion_came_does_not_move_it(
-    models: Models, unique: str, run_id: str
-) -> None:
-    older = models.register(unique, run_id, "2013-01-05", "f1", METRICS)
-    newer = models.register(unique, run_id, "2013-01-06", "f2", METRICS)
-    promotion.apply(models, newer, Verdict("promote", ()))
-    assert promotion.apply(models, older, Verdict("promote", ())) == newer

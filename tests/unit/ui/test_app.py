@@ -15,6 +15,7 @@ from nightshift.ui import app as app_module
 if TYPE_CHECKING:
     from pathlib import Path
 
+EVIDENCE = "2013-01-05-v12-0123456789ab"
 BACKFILL = "2013-01-01_2013-12-31_0123456789ab"
 
 
@@ -43,6 +44,10 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: list[str]) 
     backfills.mkdir()
     (backfills / f"{BACKFILL}.html").write_text("<h1>a plan</h1>")
     (backfills / f"{BACKFILL}.json").write_text("{}")
+    gate = tmp_path / "lake" / "flight_delays" / "gate"
+    gate.mkdir()
+    (gate / f"{EVIDENCE}.html").write_text("<h1>evidence</h1>")
+    (gate / f"{EVIDENCE}.png").write_bytes(b"\x89PNG")
     return TestClient(app_module.app)
 
 
@@ -50,6 +55,17 @@ def test_the_report_is_shown_with_no_right_to_run_scripts(client: TestClient) ->
     page = client.get("/reports/flight_delays/2013-01-05")
     assert (page.status_code, page.text) == (200, "<h1>2013-01-05</h1>")
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+def test_the_gates_evidence_is_a_page_and_a_picture(client: TestClient) -> None:
+    page = client.get(f"/gate/flight_delays/{EVIDENCE}.html")
+    assert (page.status_code, page.text) == (200, "<h1>evidence</h1>")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    picture = client.get(f"/gate/flight_delays/{EVIDENCE}.png")
+    assert (picture.status_code, picture.content) == (200, b"\x89PNG")
+    assert picture.headers["content-type"] == "image/png"
+    assert client.get("/gate/flight_delays/2013-01-06-v12-0123456789ab.png").status_code == 404
+    assert client.get("/gate/flight_delays/..%2Fledger.png").status_code in (404, 422)
 
 
 def test_a_backfill_is_shown_in_the_same_way(client: TestClient) -> None:
