@@ -51,15 +51,15 @@ class PlainNight:
         """All steps; seconds of each."""
         self._timed("ingest", self._ingest)
         self._timed("validate", self._validate)
-        tuned = self._timed("tune", lambda: self._job("tune", self._splits(holdout=False), {}))
+        tuned = self._timed("tune", lambda: self.job("tune", self.splits(holdout=False), {}))
         best = json.loads((tuned / "best.json").read_text())["params"]
-        trained = self._timed("train", lambda: self._job("train", self._splits(), best))
+        trained = self._timed("train", lambda: self.job("train", self.splits(), best))
         models = {"models/challenger": trained / "model"}
-        self._timed("evaluate", lambda: self._job("evaluate", self._only_holdout(), {}, models))
+        self._timed("evaluate", lambda: self.job("evaluate", self.only_holdout(), {}, models))
         version = self._timed("register", lambda: self._register(tuned, trained))
         champion = {"models/champion": trained / "model"}
         only = {"train": [], "validation": [], "holdout": [self.partition]}
-        scored = self._timed("score", lambda: self._job("score", only, {}, champion))
+        scored = self._timed("score", lambda: self.job("score", only, {}, champion))
         self._timed("publish", lambda: self._publish(scored, version))
         return self.seconds
 
@@ -88,22 +88,25 @@ class PlainNight:
             self.pipeline, self.partition, lake=self.lake, suite_file=suite, staging=self.settings.staging
         )
 
-    def _splits(self, *, holdout: bool = True) -> dict[str, list[str]]:
+    def splits(self, *, holdout: bool = True) -> dict[str, list[str]]:
+        """The night's days of each split."""
         from nightshift.operators.night import plan_splits
 
         found, _ = plan_splits(self.pipeline, self.partition, self.lake)
         return found if holdout else {**found, "holdout": []}
 
-    def _only_holdout(self) -> dict[str, list[str]]:
-        return {"train": [], "validation": [], "holdout": self._splits()["holdout"]}
+    def only_holdout(self) -> dict[str, list[str]]:
+        """The days that a model is judged on."""
+        return {"train": [], "validation": [], "holdout": self.splits()["holdout"]}
 
-    def _job(
+    def job(
         self,
         kind: str,
         splits: dict[str, list[str]],
         best: dict[str, Any],
         models: dict[str, Path] | None = None,
     ) -> Path:
+        """Run one job here; its output folder."""
         from jobs.__main__ import main as job
         from nightshift.operators.night import job_document, manifests, pin_versions, table_inputs
         from nightshift.platforms.staging import stage

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HEAVY = (
     "great_expectations", "torch", "mlflow", "sklearn", "pandas", "polars", "duckdb", "ibis", "optuna",
-    "deltalake", "pyarrow", "matplotlib", "boto3", "azure",
+    "deltalake", "pyarrow", "matplotlib", "boto3", "azure", "openlineage",
 )  # fmt: skip
 
 PROGRAM = """
@@ -85,7 +85,7 @@ def test_every_file_is_read_without_a_heavy_library(parsed: dict[str, Any]) -> N
 
 
 NIGHTLY = ("ingest", "retrain", "score")
-MANUAL = ("backfill", "replay")
+MANUAL = ("backfill", "replay", "rollback")
 OTHERS = {"reap_orphans"}
 
 
@@ -150,6 +150,14 @@ def test_a_replay_is_started_by_hand_and_starts_something_only_when_asked(dags: 
     assert {(task["pool"], task["priority"]) for task in dag["tasks"].values()} == {
         ("nightshift_backfill", 1)
     }
+
+
+def test_a_rollback_is_one_task_that_a_person_starts(dags: dict[str, Any]) -> None:
+    dag = dags["flight_delays_rollback"]
+    assert dag["schedule"] == "NullTimetable"
+    assert dag["params"] == ["anyway", "reason", "version"]
+    assert list(dag["tasks"]) == ["rollback"]
+    assert dag["tasks"]["rollback"]["priority"] == 100
 
 
 def test_jobs_are_counted_by_their_platforms_pool_and_nights_go_first(dags: dict[str, Any]) -> None:

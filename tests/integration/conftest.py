@@ -80,6 +80,14 @@ def _add_pipelines_with_deadlines(folder: Path) -> None:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(document))
 
 
+def _add_a_pipeline_that_asks(folder: Path) -> None:
+    """One whose gate leaves every promotion to a person."""
+    document = yaml.safe_load((folder / "flight_delays.yaml").read_text())
+    document["pipeline"] = "asked_flights"
+    document["gate"]["promote"] = "ask"
+    (folder / "asked_flights.yaml").write_text(yaml.safe_dump(document))
+
+
 @pytest.fixture(scope="package")
 def deployment(
     tmp_path_factory: pytest.TempPathFactory, webhook_server: WebhookServer
@@ -88,6 +96,7 @@ def deployment(
     home = tmp_path_factory.mktemp("stack")
     pipeline = _small_pipeline(home / "pipelines")
     _add_pipelines_with_deadlines(home / "pipelines")
+    _add_a_pipeline_that_asks(home / "pipelines")
     settings = Settings.from_lookup({"home": str(home), "pipelines_dir": str(home / "pipelines")}.get)
     seed_landing(home / "landing", HISTORY[0], "2013-01-31")
     found = ingest_days(pipeline, HISTORY, settings)

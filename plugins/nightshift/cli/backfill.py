@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nightshift.backfill.steps import CHUNK_SIZE, REPROCESS, STEPS
-from nightshift.cli.commands import pipeline_of
+from nightshift.cli.commands import of_the_running_stack, pipeline_of
 from nightshift.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def plan(options: Namespace) -> int:
     from nightshift.backfill.table import plan_lines
     from nightshift.hooks.storage import open_lake
 
-    settings = _of_the_running_stack(Settings.from_environment())
+    settings = of_the_running_stack(Settings.from_environment())
     pipeline = pipeline_of(settings, options.pipeline)
 
     def models() -> Collection[str]:
@@ -70,11 +69,3 @@ def plan(options: Namespace) -> int:
     )
     print(json.dumps(found.to_dict(), indent=1) if options.json else "\n".join(plan_lines(found)))
     return 0
-
-
-def _of_the_running_stack(settings: Settings) -> Settings:
-    """With the MLflow server of the stack that runs here, whatever its port; as they are where none does."""
-    from nightshift.embedded.stack import Stack
-
-    stack = Stack.running(settings)
-    return settings if stack is None else replace(settings, mlflow_tracking_uri=stack.mlflow_url)

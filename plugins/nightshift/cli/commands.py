@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nightshift.config.loader import json_schema, load_all, load_pipeline
@@ -18,7 +19,17 @@ if TYPE_CHECKING:
     from nightshift.backfill.days import Day
     from nightshift.config.pipeline import Pipeline
 
-__all__ = ["demo", "down", "ingest", "pipeline_of", "pipelines", "seed", "status", "up"]
+__all__ = [
+    "demo",
+    "down",
+    "ingest",
+    "of_the_running_stack",
+    "pipeline_of",
+    "pipelines",
+    "seed",
+    "status",
+    "up",
+]
 
 SAMPLES = ("flight_delays",)
 
@@ -152,6 +163,14 @@ def pipeline_of(settings: Settings, name: str) -> Pipeline:
         if near
         else f"choose one of: {', '.join(known) or 'none is there yet'}",
     )
+
+
+def of_the_running_stack(settings: Settings) -> Settings:
+    """With the MLflow server of the stack that runs here, whatever its port; as they are where none does."""
+    from nightshift.embedded.stack import Stack
+
+    stack = Stack.running(settings)
+    return settings if stack is None else replace(settings, mlflow_tracking_uri=stack.mlflow_url)
 
 
 def _partitions(pipeline: Pipeline, options: Namespace) -> list[str]:

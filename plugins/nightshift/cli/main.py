@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from nightshift import __version__
-from nightshift.cli import backfill, commands, quarantine
+from nightshift.cli import backfill, commands, gate, quarantine, registry, why
 from nightshift.errors import ConfigError, NightshiftError, PartitionKeyError
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
     verbs = root.add_subparsers(title="commands", metavar="COMMAND")
     _data(verbs)
     quarantine.add_commands(verbs)
+    registry.add_commands(verbs)
+    gate.add_commands(verbs)
+    why.add_commands(verbs)
     _stack(verbs)
     return root
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nightshift.cli.commands import pipeline_of
+from nightshift.cli.text import plain, text
 from nightshift.config.partitions import check_key, days
 from nightshift.config.settings import Settings
 
@@ -96,7 +97,7 @@ def show(options: Namespace) -> int:
     lake, key = open_lake(settings, pipeline), check_key(pipeline, options.partition)
     found = held_rows(lake, key, options.limit)
     if options.json:
-        print(json.dumps(found, indent=1, default=_plain))
+        print(json.dumps(found, indent=1, default=plain))
         return 0
     for row in found:
         _print_row(row)
@@ -146,7 +147,7 @@ def _print_held(held: Held) -> None:
     if not held.adds_up:
         print(f"    {held.clean} clean + {held.quarantined} quarantined do not add up: replay it")
     for reason, rows in list(held.reasons.items())[:_REASONS]:
-        print(f"    {rows} rows: {_text(reason)}")
+        print(f"    {rows} rows: {text(reason)}")
     more = len(held.reasons) - _REASONS
     if more > 0:
         print(f"    and {more} more reasons")
@@ -155,10 +156,10 @@ def _print_held(held: Held) -> None:
 def _print_row(row: dict[str, Any]) -> None:
     hidden = ("row_id", "reasons", "partition")
     print(
-        f"row {row.get('row_id')}: " + ", ".join(f"{k}={_text(v)}" for k, v in row.items() if k not in hidden)
+        f"row {row.get('row_id')}: " + ", ".join(f"{k}={text(v)}" for k, v in row.items() if k not in hidden)
     )
     for reason in row["reasons"] or ():
-        print(f"    {_text(reason)}")
+        print(f"    {text(reason)}")
 
 
 def _print_replay(done: Replay) -> None:
@@ -186,17 +187,5 @@ def _line(each: Replayed) -> str:
     return (
         f"{each.partition} {each.status:8} {after.ingested} rows, {before.clean} -> {after.clean} clean, "
         f"{before.quarantined} -> {after.quarantined} quarantined{same}"
-        + (f"\n    {_text(each.reason)}" if each.reason else "")
+        + (f"\n    {text(each.reason)}" if each.reason else "")
     )
-
-
-def _text(value: Any) -> str:
-    """One line that is safe on a terminal: a source may send control characters."""
-    text = "-" if value is None else value if isinstance(value, str) else str(_plain(value))
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return f"<{len(value):,} bytes>"
-    return str(value)

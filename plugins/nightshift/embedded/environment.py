@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ def stack_environment(settings: Settings, airflow_url: str, mlflow_url: str, por
         **_airflow(settings.home, settings.project, airflow_url, ports),
         **_executor(settings.home),
         **_pace(),
+        **_lineage(settings),
         **_nightshift(settings, airflow_url, mlflow_url),
         **_libraries(settings, mlflow_url),
     }
@@ -79,6 +81,24 @@ def _pace() -> dict[str, str]:
         # A supervisor may notice the end of its task a heartbeat late: five seconds of a slot by default.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     }
+
+
+def _lineage(settings: Settings) -> dict[str, str]:
+    """OpenLineage events into a file, unless the caller's own environment says where to."""
+    folder = settings.home / "lineage"
+    folder.mkdir(parents=True, exist_ok=True)  # the client opens the file, and makes no folder
+    transport = {"type": "file", "log_file_path": str(folder / "events.jsonl"), "append": True}
+    options = {
+        "TRANSPORT": json.dumps(transport),
+        "NAMESPACE": settings.deployment,
+        # A fork of a task that has the libraries loaded costs more than the event, and shares its socket.
+        "EXECUTE_IN_THREAD": "True",
+        "EXECUTION_TIMEOUT": "5",
+        # The reaper looks every ten minutes and reads no data.
+        "EMISSION_POLICY": json.dumps([{"scope": {"dag_id": "reap_orphans"}, "controls": {"emit": False}}]),
+    }
+    ours = {f"AIRFLOW__OPENLINEAGE__{name}": value for name, value in options.items()}
+    return {name: value for name, value in ours.items() if name not in os.environ}
 
 
 def _nightshift(settings: Settings, airflow_url: str, mlflow_url: str) -> dict[str, str]:

@@ -224,6 +224,29 @@ class LakeTable:
         """
         return self._collect(self._checked(manifest), manifest.files, columns)
 
+    def check(self, manifest: Manifest) -> None:
+        """Make sure that the very rows that ``manifest`` names can still be read.
+
+        :raises LakeError: it is not what its hash says, the table never had these files at that version, or
+            they were vacuumed away.
+        """
+        same = Manifest.of(manifest.table, manifest.uri, manifest.version, manifest.files)
+        if same.sha256 != manifest.sha256:
+            raise LakeError(
+                f"the manifest of table {self.name!r} is not what its sha256 {manifest.sha256} says",
+                fix="it was changed after it was written: restore it",
+            )
+        self._checked(manifest)
+        there = {each.path: each.size for each in storage.list_objects(self.location)}
+        gone = [file.path for file in manifest.files if there.get(file.path) != file.bytes]
+        if gone:
+            raise LakeError(
+                f"{len(gone)} of {len(manifest.files)} files of version {manifest.version} of table "
+                f"{self.name!r} are not there any more: {gone[0]}",
+                fix="they were vacuumed away: restore them from the store's object versions or a backup; "
+                "vacuum with a retention as long as models are to be made again",
+            )
+
     def download(self, manifest: Manifest, folder: Path) -> list[Path]:
         """The manifest's data files below ``folder``, under their own relative paths.
 

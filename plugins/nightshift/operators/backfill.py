@@ -164,7 +164,7 @@ class ChunkOperator(BackfillOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
-        :returns: ``{step, chunk, done, kept, failed: {partition: reason}, failed_total, seconds}``.
+        :returns: ``{step, chunk, done, kept, failed: {partition: reason}, failed_total, seconds, versions}``.
         :raises StorageUnavailable: when it was not the partitions that failed; a retry does what is left.
         :raises BackfillInterrupted: when it was stopped between two partitions.
         """
@@ -192,7 +192,13 @@ class ChunkOperator(BackfillOperator):
             "failed": dict(list(bad.items())[:_TOLD]),
             "failed_total": len(bad),
             "seconds": round(sum(day.seconds for day in days), 1),
+            "versions": self._versions(shift.lake),
         }
+
+    def _versions(self, lake: Lake) -> dict[str, int]:
+        """The versions of the step's tables that hold the whole chunk."""
+        tables = ("raw", *self.pipeline.references) if self.step == "ingest" else ("clean", "quarantine")
+        return {name: lake.table(name).version() for name in tables if lake.table(name).exists()}
 
     def _each(self, total: int) -> Callable[[Day], None]:
         done = 0

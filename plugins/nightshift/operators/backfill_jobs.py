@@ -76,7 +76,23 @@ class RegisterPastOperator(RegisterOperator):
         seconds = self.trained["seconds"] + self.evaluated["seconds"]
         done = {"partition": key, "status": "registered", "seconds": seconds, "version": found["version"]}
         record_chunk(lake, load_plan(lake, self.backfill["id"]), STEP, key, [done])
+        self._tell_story(found["version"], lake)
         return found
+
+    def _tell_story(self, version: str, lake: Lake) -> None:
+        """The model's page in MLflow; of a night's model, the decision about it tells more."""
+        from nightshift.provenance.tell import tell_story
+        from nightshift.registry.ledger import Ledger
+        from nightshift.registry.models import Models
+        from nightshift.registry.tracking import Tracking
+
+        models = Models(self.settings.mlflow_tracking_uri)
+        of = models.get(self.pipeline.pipeline, version)
+        tell_story(
+            *(Tracking(models.uri), models, Ledger(lake), of),
+            pipeline=self.pipeline,
+            jobs_dir=self.settings.jobs_dir,
+        )
 
 
 class WalkForwardOperator(BackfillOperator):
@@ -144,14 +160,14 @@ class ScoreChunkOperator(BatchScoreOperator):
 
     def finish(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:
         """
-        :returns: ``{rows_in, rows_out, done, failed_total}``.
+        :returns: ``{rows_in, rows_out, done, failed_total, version}``; version is of the predictions.
         """
         from nightshift.backfill.records import record_chunk
 
         output, lake = local_output(result.output_uri), self.lake()
         counts = json.loads((output / "counts.json").read_text())
         failed: dict[str, str] = dict(counts["failed"])
-        rows = {"rows_in": 0, "rows_out": 0}
+        rows, version = {"rows_in": 0, "rows_out": 0}, None
         for key in counts["partitions"]:
             try:
                 published = self._publish(lake, key, output / "predictions" / key)
@@ -161,6 +177,7 @@ class ScoreChunkOperator(BatchScoreOperator):
                 failed[key] = f"{type(error).__name__}: {error}"
             else:
                 rows = {name: rows[name] + published[name] for name in rows}
+                version = published["version"]
         self._note(lake, counts["partitions"], failed, ref.name)
         seconds = result.seconds / max(1, len(counts["partitions"]))
         done = [key for key in counts["partitions"] if key not in failed]
@@ -168,7 +185,7 @@ class ScoreChunkOperator(BatchScoreOperator):
             *(lake, self._plan(lake), "score", self.chunk),
             [{"partition": key, "status": "scored", "seconds": seconds} for key in done],
         )
-        return {**rows, "done": len(done), "failed_total": len(failed)}
+        return {**rows, "done": len(done), "failed_total": len(failed), "version": version}
 
     def _publish(self, lake: Lake, key: str, folder: Any) -> dict[str, int]:
         from nightshift.lake.predictions import publish_predictions

@@ -29,6 +29,8 @@ from nightshift.triggers.instances import GOES_ON, state_of
 from nightshift.triggers.job import JobTrigger
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.sdk import Context
 
     from nightshift.platforms.base import JobResult, JobSpec, JobStatus, Platform
@@ -62,6 +64,11 @@ def local_output(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path))
 
 
+def _named(manifests: Mapping[str, Any]) -> dict[str, Any]:
+    """What names the rows that a job reads, by table: small enough to be handed on."""
+    return {name: {key: one[key] for key in ("version", "rows", "sha256")} for name, one in manifests.items()}
+
+
 class JobOperator(PipelineOperator):
     """Runs one job and returns what it left behind.
 
@@ -86,7 +93,7 @@ class JobOperator(PipelineOperator):
         self.deferrable = deferrable
         self.defer_after_s = defer_after_s
         self.poll_s = poll_s
-        self.facts: dict[str, str | int] = {}
+        self.facts: dict[str, Any] = {}
         self._job: JobRef | None = None
         self._adopted_at = 0.0
         self._log_position = 0
@@ -118,6 +125,7 @@ class JobOperator(PipelineOperator):
         spec = self._tagged_spec(context)
         platform = self.platform()
         self.facts["fingerprint"] = spec.fingerprint
+        self.facts["inputs"] = _named(spec.job.get("manifests", {}))
         ref = self._get_or_create(context, platform, spec)
         # From the platform's own clock of the job, so that a retry does not start the time anew.
         status = patiently(platform.status, ref)

@@ -146,6 +146,37 @@ class JobSpec:
         """The machine to ask for now."""
         return self.candidates[0]
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe, without what signs in to the inputs: it may be kept."""
+        return {
+            "kind": self.kind,
+            "job": dict(self.job),
+            "inputs": [
+                {"channel": i.channel, "uri": i.uri, "identity": i.identity, "files": list(i.files)}
+                for i in self.inputs
+            ],
+            "code_sha256": self.code_sha256,
+            "max_runtime_s": self.max_runtime_s,
+            "max_wait_s": self.max_wait_s,
+            "candidates": [asdict(machine) for machine in self.candidates],
+            "tags": dict(self.tags),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> JobSpec:
+        """What :meth:`to_dict` gave; other fields are left out."""
+        inputs = tuple(JobInput(**{**entry, "files": tuple(entry["files"])}) for entry in data["inputs"])
+        return cls(
+            kind=data["kind"],
+            job=data["job"],
+            inputs=inputs,
+            code_sha256=data["code_sha256"],
+            max_runtime_s=data["max_runtime_s"],
+            max_wait_s=data["max_wait_s"],
+            candidates=tuple(Machine(**machine) for machine in data["candidates"]),
+            tags=data["tags"],
+        )
+
 
 def job_name(slug: str, identity: Sequence[str], attempt: int = 1, limit: int = 63) -> str:
     """The name we choose for a job before anybody else can: same identity, same name.
@@ -266,6 +297,10 @@ class Platform(ABC):
     @abstractmethod
     def result(self, ref: JobRef) -> JobResult:
         """What a job that has ended left behind."""
+
+    @abstractmethod
+    def submitted(self, ref: JobRef) -> JobSpec | None:
+        """What the job was told to do, without sign-in options; None where nobody knows any more."""
 
     @abstractmethod
     def find(self, tags: Mapping[str, str], *, live: bool = False) -> list[TaggedJob]:

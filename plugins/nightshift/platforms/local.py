@@ -84,15 +84,10 @@ class LocalPlatform(Platform):
         return JobRef(self.name, name)
 
     def _document(self, spec: JobSpec) -> dict[str, Any]:
-        inputs = [{"channel": i.channel, "uri": i.uri, "files": list(i.files)} for i in spec.inputs]
         return {
-            "kind": spec.kind,
-            "job": dict(spec.job),
-            "inputs": inputs,
+            **spec.to_dict(),
             "fingerprint": spec.fingerprint,
-            "max_runtime_s": spec.max_runtime_s,
             "machine": asdict(spec.machine),
-            "tags": dict(spec.tags),
             "jobs_dir": str(self.jobs_dir),
             "grace_s": self.grace_s,
             "submitted_at": time.time(),
@@ -206,6 +201,11 @@ class LocalPlatform(Platform):
         seconds = float((folder.status() or {}).get("seconds", 0.0))
         cost = seconds / 3600 * self.usd_per_hour
         return JobResult(folder.output.as_uri(), seconds=seconds, billable_seconds=seconds, cost_usd=cost)
+
+    def submitted(self, ref: JobRef) -> JobSpec | None:
+        """What the folder says; None where there is none, or it is of a version that did not say it all."""
+        document = self._folder(ref.name).spec()
+        return JobSpec.from_dict(document) if "code_sha256" in document else None
 
     def find(self, tags: Mapping[str, str], *, live: bool = False) -> list[TaggedJob]:
         """Jobs whose tags contain all of ``tags``."""

@@ -39,7 +39,7 @@ class JobTrigger(BaseTrigger):
     def __init__(
         self,
         job: dict[str, str],
-        facts: dict[str, str | int],
+        facts: dict[str, Any],
         deadline: float,
         poll_s: float,
         log_position: int = 0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from nightshift.validation.batch import open_files, open_table
 from nightshift.validation.engine import run
 from nightshift.validation.parameters import recent_keys, suite_parameters
 from nightshift.validation.suite import load_suite
-from nightshift.validation.summary import Failure, ValidationSummary, example_text
+from nightshift.validation.summary import Failure, ValidationSummary, example_text, report_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,11 +34,6 @@ __all__ = ["Judged", "judged", "page_of", "rendered", "report_path", "validate_p
 
 log = logging.getLogger(__name__)
 _SAMPLE_ROWS = 50
-
-
-def report_path(partition: str, kind: str = "html") -> str:
-    """Where a partition's report lies in the lake of its pipeline."""
-    return f"reports/{partition}.{kind}"
 
 
 def validate_partition(
@@ -59,12 +54,13 @@ def validate_partition(
     suite, raw = load_suite(suite_file), lake.table("raw").snapshot()
     staging.mkdir(parents=True, exist_ok=True)
     with judged(pipeline, partition, lake=lake, raw=raw, suite=suite, staging=staging) as found:
-        rows = split.publish(found.batch, lake, partition, found.decision, staging)
-        page = page_of(found, lake, rows, time.perf_counter() - started)
-    for kind, data in rendered(page).items():
+        done = split.publish(found.batch, lake, partition, found.decision, staging)
+        page = page_of(found, lake, done.rows, time.perf_counter() - started)
+    summary = replace(page.summary, versions={"raw": raw.version, **done.versions})
+    for kind, data in rendered(replace(page, summary=summary)).items():
         lake.write_file(report_path(partition, kind), data)
-    _tell(page.summary)
-    return page.summary
+    _tell(summary)
+    return summary
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TABLES",
     "Decision",
+    "Published",
     "Rows",
     "Staged",
     "check",
@@ -61,6 +62,14 @@ class Rows:
     def add_up(self) -> bool:
         """The promise: no row is lost, none is in both."""
         return self.clean + self.quarantined == self.ingested
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A partition that is split, in the lake; the versions of the tables, without those that never were."""
+
+    rows: Rows
+    versions: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +137,7 @@ def stage(
     return Staged(rows, changes)
 
 
-def publish(batch: Batch, lake: Lake, partition: str, decision: Decision, scratch: Path) -> Rows:
+def publish(batch: Batch, lake: Lake, partition: str, decision: Decision, scratch: Path) -> Published:
     """Write the partition into ``clean`` and ``quarantine``, and count what is there afterwards.
 
     The table that gains rows goes first: a crash in between leaves a row twice, never nowhere, and a rerun
@@ -137,17 +146,18 @@ def publish(batch: Batch, lake: Lake, partition: str, decision: Decision, scratc
     :raises AccountingError: when clean + quarantined is not what was ingested.
     """
     held = snapshots(lake)
+    versions = {name: manifest.version for name, manifest in held.items() if manifest.version >= 0}
     with TemporaryDirectory(dir=scratch, prefix="split-") as folder:
         staged = stage(batch, lake, partition, decision, Path(folder), held)
         join_clean = held["quarantine"].only(partition).rows > staged.rows.quarantined
         for name in TABLES if join_clean else reversed(TABLES):
             if name in staged.changes:
-                lake.table(name).replace_partition(partition, staged.changes[name])
+                versions[name] = lake.table(name).replace_partition(partition, staged.changes[name])
     if not staged.changes:
-        return staged.rows
+        return Published(staged.rows, versions)
     rows = Rows(batch.rows, *(_stored(lake, name, partition) for name in TABLES))
     check(partition, rows)
-    return rows
+    return Published(rows, versions)
 
 
 def check(partition: str, rows: Rows) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from nightshift.errors import ValidationFailed
@@ -11,13 +11,18 @@ from nightshift.errors import ValidationFailed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MAX_BYTES", "Failure", "Status", "ValidationSummary", "example_text", "short"]
+__all__ = ["MAX_BYTES", "Failure", "Status", "ValidationSummary", "example_text", "report_path", "short"]
 
 Status = Literal["passed", "warned", "blocked"]
 MAX_BYTES = 4096
 _TEXT = 160
 _EXAMPLES = 3
 _NAMED = 6
+
+
+def report_path(partition: str, kind: str = "html") -> str:
+    """Where a partition's report lies in the lake of its pipeline."""
+    return f"reports/{partition}.{kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,8 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ValidationSummary:
-    """The outcome of one partition. ``failed`` is ordered by severity, ``reason`` says why it is blocked."""
+    """The outcome of one partition. ``failed`` is ordered by severity, ``reason`` says why it is blocked,
+    ``versions`` are those of ``raw`` that was judged and of the tables that hold its rows."""
 
     pipeline: str
     partition: str
@@ -67,6 +73,7 @@ class ValidationSummary:
     engine: str
     seconds: float
     suite: str
+    versions: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe and under 4 KB whatever the data hold: strings are cut first, then the list."""
@@ -89,6 +96,7 @@ class ValidationSummary:
             "engine": self.engine,
             "seconds": round(self.seconds, 3),
             "suite": short(self.suite, text),
+            "versions": dict(self.versions),
         }
 
     def raise_if_blocked(self) -> None:

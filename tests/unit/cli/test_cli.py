@@ -43,7 +43,18 @@ def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    for command in ("seed", "ingest", "plan", "pipelines", "quarantine", "up", "down", "status", "demo"):
+    for command in (
+        "seed",
+        "ingest",
+        "plan",
+        "pipelines",
+        "quarantine",
+        "gate",
+        "up",
+        "down",
+        "status",
+        "demo",
+    ):
         assert f"    {command}" in shown
 
 

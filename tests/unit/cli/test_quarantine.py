@@ -180,7 +180,7 @@ def test_help_says_what_each_command_does(capsys):
 
 
 def test_control_characters_of_a_source_do_not_reach_the_terminal(home, capsys):
-    from nightshift.cli.quarantine import _text
+    from nightshift.cli.text import text
 
-    assert _text("a\x1b[31mb\u202e\n") == "a\\x1b[31mb\\x202e\\x0a"
-    assert (_text(None), _text(1.5), _text(b"\x00" * 2048)) == ("-", "1.5", "<2,048 bytes>")
+    assert text("a\x1b[31mb\u202e\n") == "a\\x1b[31mb\\x202e\\x0a"
+    assert (text(None), text(1.5), text(b"\x00" * 2048)) == ("-", "1.5", "<2,048 bytes>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import threading
 
@@ -126,3 +127,16 @@ def test_a_stack_on_other_ports_than_asked_for_is_said_and_not_ignored(tmp_path,
     assert Stack.asked_for(settings, Ports(18080, 15000)) is runs
     with pytest.raises(ConfigError, match="runs on ports 18080 and 15000, not on 18081 and 15000"):
         Stack.asked_for(settings, Ports(18081, 15000))
+
+
+def test_lineage_goes_to_a_file_of_the_stack_unless_the_caller_says_where(stack, monkeypatch):
+    monkeypatch.delenv("AIRFLOW__OPENLINEAGE__TRANSPORT", raising=False)
+    found = stack.variables()
+    transport = json.loads(found["AIRFLOW__OPENLINEAGE__TRANSPORT"])
+    file = stack.home / "lineage" / "events.jsonl"
+    assert transport == {"type": "file", "log_file_path": str(file), "append": True}
+    assert file.parent.is_dir()
+    assert found["AIRFLOW__OPENLINEAGE__NAMESPACE"] == "nightshift"
+    theirs = '{"type": "http", "url": "http://marquez:5000"}'
+    monkeypatch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", theirs)
+    assert stack.environment()["AIRFLOW__OPENLINEAGE__TRANSPORT"] == theirs
