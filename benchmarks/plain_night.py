@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -54,9 +55,13 @@ class PlainNight:
         tuned = self._timed("tune", lambda: self.job("tune", self.splits(holdout=False), {}))
         best = json.loads((tuned / "best.json").read_text())["params"]
         trained = self._timed("train", lambda: self.job("train", self.splits(), best))
-        models = {"models/challenger": trained / "model"}
-        self._timed("evaluate", lambda: self.job("evaluate", self.only_holdout(), {}, models))
+        models, before = {"models/challenger": trained / "model"}, self.settings.home / "champion"
+        if before.is_dir():
+            models["models/champion"] = before
+        evaluated = self._timed("evaluate", lambda: self.job("evaluate", self.only_holdout(), {}, models))
         version = self._timed("register", lambda: self._register(tuned, trained))
+        self._timed("gate", lambda: self._gate(evaluated))
+        shutil.copytree(trained / "model", before, dirs_exist_ok=True)
         champion = {"models/champion": trained / "model"}
         only = {"train": [], "validation": [], "holdout": [self.partition]}
         scored = self._timed("score", lambda: self.job("score", only, {}, champion))
@@ -154,6 +159,26 @@ class PlainNight:
         version = models.register(name, run, self.partition, label, metrics)
         models.set_alias(name, "champion", version.version)
         return version.version
+
+    def _gate(self, evaluated: Path) -> None:
+        from nightshift.gate.evidence import Holdout, candidate_of, weigh
+        from nightshift.gate.page import render
+        from nightshift.gate.picture import draw
+        from nightshift.gate.predictions import Predictions
+
+        gate = self.pipeline.gate
+        document = json.loads((evaluated / "evaluation.json").read_text())
+        models = document["models"]
+        evidence = weigh(
+            Predictions.read(evaluated / "predictions.parquet", gate.columns),
+            gate,
+            candidate_of(models["challenger"], "2", self.partition),
+            candidate_of(models["champion"], "1", self.partition) if "champion" in models else None,
+            evaluation="0" * 64,
+            holdout=Holdout(document["partitions"]),
+        )
+        page = render(evidence, self.pipeline.pipeline, draw(evidence))
+        self.lake.write_file("gate/plain.html", page.encode())
 
     def _publish(self, scored: Path, version: str) -> None:
         from nightshift.lake.predictions import publish_predictions

@@ -16,7 +16,7 @@ from nightshift.operators.dag_parts import (
     pipelines,
     with_form,
 )
-from nightshift.operators.decide import RegisterOperator
+from nightshift.operators.register import RegisterOperator
 from nightshift.operators.learn import EvaluateOperator, TrainOperator, TuneOperator
 from nightshift.operators.plan import PlanOperator
 from nightshift.operators.promote import PromoteOperator

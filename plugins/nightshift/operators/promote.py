@@ -70,7 +70,7 @@ class PromoteOperator(PipelineOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
-        :returns: ``{verdict, reasons, champion, seq}``; champion is a model version as a dict, or None.
+        :returns: ``{verdict, reasons, champion}``; champion is a model version as a dict, or None.
         :raises RegistryError: when MLflow cannot be reached; nothing is decided then, or a retry finishes it.
         """
         case = self._case(context)

@@ -40,6 +40,13 @@ def test_a_task_returns_what_its_job_left_behind(bench: Bench, deferrable: bool)
     assert len(starts(bench.counter)) == 1
 
 
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferred", "in the worker"])
+def test_a_task_hands_on_what_names_the_rows_that_its_job_read(bench: Bench, deferrable: bool) -> None:
+    clean = {"version": 9, "rows": 700, "sha256": "5" * 64}
+    found = bench.run(deferrable=deferrable, manifests={"clean": {**clean, "files": [{"path": "a"}]}})
+    assert found["inputs"] == {"clean": clean}
+
+
 def test_a_retry_waits_for_the_job_its_last_try_left_running(bench: Bench) -> None:
     first = bench.operator(deferrable=True, seconds=0.6)
     with pytest.raises(TaskDeferred):  # and then its worker and its trigger die

@@ -22,7 +22,7 @@ from nightshift.config.settings import PROJECT, Settings
 from nightshift.operators import base
 from nightshift.operators.backfill import BackfillPlanOperator, ChunkOperator
 from nightshift.operators.backfill_jobs import RegisterPastOperator, ScoreChunkOperator
-from nightshift.operators.decide import RegisterOperator
+from nightshift.operators.register import RegisterOperator
 from nightshift.operators.ingest import AnnounceOperator, IngestOperator, WaitForLandingOperator
 from nightshift.operators.learn import EvaluateOperator, TrainOperator, TuneOperator
 from nightshift.operators.lineage.data import place

@@ -54,6 +54,14 @@ def test_a_good_day_passes_and_every_row_is_clean(tmp_path: Path) -> None:
     assert lake.table("clean").read([DAY]).sort_by("row_id") == lake.table("raw").read([DAY])
 
 
+def test_a_summary_names_the_versions_that_were_judged_and_that_hold_the_rows(tmp_path: Path) -> None:
+    lake = _lake(tmp_path, planted(day(DAY), {4: {"origin": "XXX"}}), *HISTORY)
+    first, again = _validated(lake, tmp_path), _validated(lake, tmp_path)
+    tables = ("raw", "clean", "quarantine")
+    assert first.versions == {name: lake.table(name).version() for name in tables}
+    assert again.to_dict()["versions"] == first.versions
+
+
 @pytest.mark.parametrize("above", [200_000, 100], ids=["memory", "files"])
 def test_bad_rows_are_set_apart_with_every_reason_they_have(above: int, tmp_path: Path) -> None:
     lake = _lake(tmp_path, planted(day(DAY), {4: {"origin": "XXX", "distance": 1.0}, 9: {"dest": None}}))
