@@ -16,10 +16,10 @@ from nightshift.operators.dag_parts import (
     pipelines,
     with_form,
 )
-from nightshift.operators.register import RegisterOperator
 from nightshift.operators.learn import EvaluateOperator, TrainOperator, TuneOperator
 from nightshift.operators.plan import PlanOperator
 from nightshift.operators.promote import PromoteOperator
+from nightshift.operators.register import RegisterOperator
 
 if TYPE_CHECKING:
     from nightshift.config.pipeline import Pipeline

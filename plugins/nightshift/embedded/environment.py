@@ -51,7 +51,7 @@ def _airflow(home: Path, project: Path, url: str, ports: Ports) -> dict[str, str
         "AIRFLOW__API__SECRET_KEY": secret(secrets, "api_secret_key"),
         "AIRFLOW__API_AUTH__JWT_SECRET": secret(secrets, "jwt_secret", size=64),
         # A busy machine may hold the one writer of SQLite for longer than its five seconds. Not much more:
-        # Airflow's server sometimes waits for a lock that a request of its own holds, and stands still so long.
+        # Airflow's server sometimes waits for a lock that a request of its own holds, and stands still then.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout=15",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "airflow" / "logs"),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",

@@ -11,8 +11,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from nightshift.errors import NightshiftError
 from nightshift.operators.backfill import BackfillOperator
 from nightshift.operators.base import BackfillLink, MlflowLink
-from nightshift.operators.register import RegisterOperator
 from nightshift.operators.job import local_output
+from nightshift.operators.register import RegisterOperator
 from nightshift.operators.score import BatchScoreOperator
 
 if TYPE_CHECKING:

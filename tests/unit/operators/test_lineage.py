@@ -22,12 +22,12 @@ from nightshift.config.settings import PROJECT, Settings
 from nightshift.operators import base
 from nightshift.operators.backfill import BackfillPlanOperator, ChunkOperator
 from nightshift.operators.backfill_jobs import RegisterPastOperator, ScoreChunkOperator
-from nightshift.operators.register import RegisterOperator
 from nightshift.operators.ingest import AnnounceOperator, IngestOperator, WaitForLandingOperator
 from nightshift.operators.learn import EvaluateOperator, TrainOperator, TuneOperator
 from nightshift.operators.lineage.data import place
 from nightshift.operators.plan import PlanOperator
 from nightshift.operators.promote import PromoteOperator
+from nightshift.operators.register import RegisterOperator
 from nightshift.operators.replay import ReplayOperator
 from nightshift.operators.rollback import RollbackOperator
 from nightshift.operators.score import BatchScoreOperator, PublishOperator

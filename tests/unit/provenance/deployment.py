@@ -16,8 +16,8 @@ import yaml
 from nightshift.config.loader import load_pipeline
 from nightshift.config.settings import PROJECT, Settings
 from nightshift.hooks.storage import open_lake
-from nightshift.operators.register import RegisterOperator
 from nightshift.operators.night import job_document, manifests, pin_versions, plan_splits, table_inputs
+from nightshift.operators.register import RegisterOperator
 from nightshift.platforms.base import JobRef, JobSpec, Machine, error_of
 from nightshift.platforms.code import code_sha256
 from nightshift.platforms.local import LocalPlatform
