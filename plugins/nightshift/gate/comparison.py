@@ -27,7 +27,7 @@ _LEAST_CLUSTERS = 8
 _LEAST_OF_A_CLASS = 10
 _MOST_UNDEFINED = 0.05
 _SOURCE = (
-    "paired percentile bootstrap, bias-corrected (Efron & Tibshirani 1993, 14.3); "
+    "paired percentile bootstrap (Efron & Tibshirani 1993, 13 and 16); "
     "stratified (Davison & Hinkley 1997, 3.2) or clustered (Field & Welsh 2007); slices by Holm 1979"
 )
 
@@ -102,7 +102,7 @@ def compare(predictions: Predictions, gate: GateConfig, *, seed: int, with_slice
     2,000 resamples of 300,000 rows take seconds; memory grows with the rows, not with the resamples.
 
     :raises ConfigError: when a column that the gate names is not among the predictions, or there are too few
-        clusters to say anything.
+        clusters, or resamples for so many slices, to say anything.
     """
     slices = gate.slices if with_slices else None
     groups = [_Groups.whole(predictions), *(_Groups.by(predictions, name) for name in _columns(slices))]
@@ -119,7 +119,7 @@ def compare(predictions: Predictions, gate: GateConfig, *, seed: int, with_slice
     judged = [each for number in range(1, len(groups)) for each in sample.slices(number, gate)]
     return Comparison(
         metrics=gains,
-        slices=_adjusted(judged, gate.alpha),
+        slices=_adjusted(judged, gate),
         histogram=_histogram(sample.gains[0][gate.metric][:, 0]),
         method=method,
     )
@@ -214,9 +214,9 @@ class _Resampled:
         )
         if resampled is None or not math.isfinite(gain):
             return base
-        low, high = bounds(resampled, gain, gate.alpha)
+        low, high = bounds(resampled, gate.alpha)
         margin = gate.min_effect if name == gate.metric else 0.0
-        p = p_not_above(resampled, gain, margin)
+        p = p_not_above(resampled, margin)
         return MetricGain(**{**asdict(base), "low": low, "high": high, "p": p})
 
     def slices(self, number: int, gate: GateConfig) -> list[SliceGain]:
@@ -236,8 +236,8 @@ class _Resampled:
         resampled = _usable(self.gains[number][name][:, place])
         if resampled is None or not math.isfinite(gain):
             return SliceGain(**{**shown, "note": "not defined on these rows"})
-        low, high = bounds(resampled, gain, gate.alpha)
-        worse = p_not_above(-resampled, -gain, gate.slices.max_regression)
+        low, high = bounds(resampled, gate.alpha)
+        worse = p_not_above(-resampled, gate.slices.max_regression)
         return SliceGain(**{**shown, "low": low, "high": high, "p_worse": worse})
 
 
@@ -318,8 +318,13 @@ def _column(predictions: Predictions, name: str) -> NDArray[np.str_]:
     return predictions.slices[name]
 
 
-def _adjusted(found: Sequence[SliceGain], alpha: float) -> tuple[SliceGain, ...]:
-    judged = [each.p_worse for each in found if each.p_worse is not None]
+def _adjusted(found: Sequence[SliceGain], gate: GateConfig) -> tuple[SliceGain, ...]:
+    judged, alpha = [each.p_worse for each in found if each.p_worse is not None], gate.alpha
+    if len(judged) > alpha * (gate.resamples + 1):  # the smallest p-value, adjusted, is above alpha
+        raise ConfigError(
+            f"{len(judged)} slices cannot be judged with {gate.resamples} resamples",
+            fix=f"set gate.resamples to {math.ceil(len(judged) / alpha)}, or gate.slices.min_rows higher",
+        )
     adjusted = iter(holm(judged))
     return tuple(
         each

@@ -154,12 +154,11 @@ def _margin(gate: GateConfig, comparison: Comparison) -> tuple[bool, str]:
     if found.gain is None or found.low is None or found.high is None:
         return False, f"{gate.metric} cannot be compared on these rows"
     better = found.low > gate.min_effect
-    sure = f"{100 * (1 - gate.alpha):g} %"
     margin = f"the margin of {gate.min_effect:g}" if gate.min_effect else "0"
     return better, (
-        f"{gate.metric} {found.challenger:.5f} against the champion's {found.champion:.5f}: better by "
-        f"{found.gain:+.5f}, with {sure} confidence by more than {found.low:+.5f}, which is "
-        f"{'more' if better else 'not more'} than {margin}"
+        f"{gate.metric} {found.challenger:.5f} against the champion's {found.champion:.5f}, a gain of "
+        f"{found.gain:+.5f}; with {100 * (1 - gate.alpha):g} % confidence it is above {found.low:+.5f}, "
+        f"{'so' if better else 'which is not'} above {margin}"
     )
 
 

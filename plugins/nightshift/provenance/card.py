@@ -27,9 +27,10 @@ _STATE = {
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#|~!])")
 
 
-def of_version(story: Story) -> str:
+def of_version(story: Story, picture_url: str = "") -> str:
     """What it is, what it learned from, how it compares, what was decided, where to read on."""
-    parts = [_what(story), _measured(story), _decided(story), _links(story)]
+    picture = f"![Its metric among the champions']({picture_url})" if picture_url else ""
+    parts = [_what(story), _measured(story), _decided(story), _links(story), picture]
     return _fitting([part for part in parts if part])
 
 

@@ -76,7 +76,8 @@ def leave_story(
     }
     if version.run_id:
         Artifacts(models.uri).write(version.run_id, files)
-    models.describe(version.name, card.of_version(story), version.version)
+    shown = Artifacts(models.uri).url(version.run_id, PICTURE) if version.run_id else ""
+    models.describe(version.name, card.of_version(story, shown), version.version)
     models.describe(version.name, card.of_model(pipeline.description, champion, entries))
     return story
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from nightshift.errors import RegistryError
 from nightshift.registry.server import connect, speaking_to
@@ -67,3 +68,8 @@ class Artifacts:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
             self._client.log_artifacts(run_id, here)
+
+    def url(self, run_id: str, path: str) -> str:
+        """Where the file itself is fetched, e.g. by a picture in a description."""
+        query = urlencode({"path": path, "run_uuid": run_id})
+        return f"{self.uri.rstrip('/')}/get-artifact?{query}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAMPLE = PROJECT / "include" / "samples" / "flight_delays_predictions.parquet"
-QUICK = ["gate", "simulate", "--retrains", "10", "--resamples", "200"]
+QUICK = ["gate", "simulate", "--retrains", "10", "--resamples", "400"]
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_the_command_line_may_say_otherwise_than_the_pipeline_file(
     assert main([*QUICK, *changes]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["min_effect"], found["alpha"], found["seed"]) == (0.001, 0.2, 5)
-    assert (found["resamples"], found["source"]) == (200, str(SAMPLE))
+    assert (found["resamples"], found["source"]) == (400, str(SAMPLE))
 
 
 @pytest.mark.server

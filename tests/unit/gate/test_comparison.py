@@ -101,6 +101,12 @@ def test_a_small_slice_is_shown_and_judges_nothing() -> None:
     assert all(each.gain is not None for each in found)
 
 
+def test_more_slices_than_the_resamples_can_judge_are_refused_rather_than_passed_unseen() -> None:
+    lax = gate(slices={"columns": ["hour"], "min_rows": 2}, resamples=200)
+    with pytest.raises(ConfigError, match="slices cannot be judged with 200 resamples"):
+        compare(holdout(4000), lax, seed=1)
+
+
 def test_without_a_champion_the_challenger_is_measured_alone() -> None:
     found = compare(replace(holdout(), champion=None), gate(**SLICED), seed=1)
     assert all(each.challenger is not None and each.gain is None for each in found.metrics)

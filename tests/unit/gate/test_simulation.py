@@ -89,7 +89,7 @@ def test_an_effect_has_the_size_and_the_direction_asked_for(metric: str) -> None
 
 def test_a_verdict_that_stands_without_the_slices_is_not_another_with_them(flights: Predictions) -> None:
     """Why the simulation looks at slices last: they are drawn with the same rows and only ever object."""
-    gate = GATE.model_copy(update={"resamples": 200})
+    gate = GATE.model_copy(update={"resamples": 250})
     assert gate.slices is not None
     whole, quickly = (compare(flights, gate, seed=3, with_slices=slices) for slices in (True, False))
     assert whole.metrics == quickly.metrics

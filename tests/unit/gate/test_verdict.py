@@ -40,14 +40,14 @@ def test_a_challenger_that_is_surely_better_is_promoted_with_the_numbers_as_the_
     found = verdict(min_effect=0.02)
     assert found.verdict == "promote"
     assert "0.50000 against the champion's 0.45000" in found.reasons[0]
-    assert "95 % confidence by more than +0.03000, which is more than the margin of 0.02" in found.reasons[0]
+    assert "with 95 % confidence it is above +0.03000, so above the margin of 0.02" in found.reasons[0]
 
 
 @pytest.mark.parametrize("margin", [0.03, 0.04], ids=["just not more", "less"])
 def test_better_by_no_more_than_the_margin_is_not_enough(margin: float) -> None:
     found = verdict(min_effect=margin)
     assert found.verdict == "hold"
-    assert f"not more than the margin of {margin}" in found.reasons[0]
+    assert f"which is not above the margin of {margin}" in found.reasons[0]
 
 
 def test_better_by_luck_is_not_enough() -> None:
