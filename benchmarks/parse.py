@@ -22,7 +22,7 @@ from airflow.dag_processing.dagbag import DagBag
 began = time.monotonic()
 bag = DagBag(dag_folder=sys.argv[1])
 of_pipelines = [dag_id for dag_id in bag.dags if dag_id.startswith("flight_delays_")]
-assert len(of_pipelines) == 5 * int(sys.argv[2]) and not bag.import_errors, bag.import_errors
+assert len(of_pipelines) == 6 * int(sys.argv[2]) and not bag.import_errors, bag.import_errors
 print("RESULT", time.monotonic() - began)
 """
 
