@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nightshift.cli.commands import of_the_running_stack, pipeline_of
 from nightshift.cli.text import text
 from nightshift.config.settings import Settings
-from nightshift.errors import ConfigError, RegistryError
+from nightshift.errors import ConfigError, LakeError, RegistryError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _SubParsersAction
@@ -137,7 +137,12 @@ def _of_mlflow(settings: Settings, pipeline: Pipeline, gate: GateConfig) -> tupl
             return None
         if found is None:
             return None
-        return Predictions.read(found.file, gate.columns), f"run {found.run_name} of MLflow at {uri}"
+        try:
+            predictions = Predictions.read(found.file, gate.columns)
+        except LakeError as error:  # written by an older pipeline file
+            print(f"run {found.run_name} of MLflow is not taken: {error.what}", file=sys.stderr)
+            return None
+        return predictions, f"run {found.run_name} of MLflow at {uri}"
 
 
 def _progress(total: int) -> Callable[[int], None]:

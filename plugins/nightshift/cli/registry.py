@@ -70,11 +70,13 @@ def _add_rollback(verbs: _SubParsersAction[ArgumentParser]) -> None:
 
 def rollback(options: Namespace) -> int:
     """The way back."""
+    from nightshift.provenance.tell import tell_change
     from nightshift.registry.champion import champion_version, plan_return, roll_back
     from nightshift.registry.who import user
 
     settings = of_the_running_stack(Settings.from_environment())
-    models, ledger = _open(settings, pipeline_of(settings, options.pipeline))
+    pipeline = pipeline_of(settings, options.pipeline)
+    models, ledger = _open(settings, pipeline)
     name, to = ledger.model, options.to.strip()
     if options.dry_run:
         found = plan_return(models, ledger, to=to, anyway=options.anyway)
@@ -87,6 +89,8 @@ def rollback(options: Namespace) -> int:
         print(f"{name}: version {before} is the champion already")
     else:
         print(f"{name}: champion {before or 'none'} -> {entry.champion} (entry {entry.seq} of the ledger)")
+        changed = [before, entry.champion]
+        tell_change(models, ledger, changed, pipeline=pipeline, jobs_dir=settings.jobs_dir)
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
+    "LEAST_CLUSTERS",
     "MINIMISED",
     "AlertsConfig",
     "CategoricalRange",
@@ -193,6 +194,8 @@ SearchRange = Annotated[FloatRange | IntRange | CategoricalRange, Field(discrimi
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "accuracy"]
 MINIMISED = frozenset({"log_loss", "brier"})
 """Metrics of which lower values are better."""
+LEAST_CLUSTERS = 8
+"""Clusters that a bootstrap needs: of fewer it makes too little of how they differ."""
 
 
 class TuningConfig(_Section):
@@ -330,4 +333,10 @@ class Pipeline(_Section):
                 near = difflib.get_close_matches(name, self.source.columns, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"gate: {name!r} is no column of source.columns{hint}")
+        holdout, whole_days = self.training.window.holdout, self.gate.cluster is None
+        if self.gate.resampling == "clustered" and whole_days and holdout < LEAST_CLUSTERS:
+            raise ValueError(
+                f"gate.resampling draws whole days, and training.window.holdout has {holdout}: "
+                f"{LEAST_CLUSTERS} are needed at least, or a gate.cluster within the days"
+            )
         return self

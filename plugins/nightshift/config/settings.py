@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from nightshift.errors import ConfigError
 
@@ -18,6 +19,16 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 def _from_environment(option: str) -> str | None:
     return os.environ.get(f"AIRFLOW__NIGHTSHIFT__{option.upper()}")
+
+
+def _address(option: str, text: str) -> str:
+    """An address that goes into logs, pages and records: nothing to sign in with may be in it."""
+    if "@" in urlsplit(text).netloc:
+        raise ConfigError(
+            f"[nightshift] {option} has a name or a password in it",
+            fix="take it out; MLflow reads MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        )
+    return text.rstrip("/")
 
 
 def _number(option: str, text: str | None) -> float:
@@ -67,13 +78,15 @@ class Settings:
             lake_uri=lookup("lake_uri") or (home / "lake").as_uri(),
             landing_conn_id=lookup("landing_conn_id") or "",
             lake_conn_id=lookup("lake_conn_id") or "",
-            mlflow_tracking_uri=lookup("mlflow_tracking_uri") or "http://127.0.0.1:5000",
+            mlflow_tracking_uri=_address(
+                "mlflow_tracking_uri", lookup("mlflow_tracking_uri") or "http://127.0.0.1:5000"
+            ),
             pipelines_dir=Path(lookup("pipelines_dir") or project / "include" / "pipelines"),
             expectations_dir=Path(lookup("expectations_dir") or project / "include" / "expectations"),
             jobs_dir=Path(lookup("jobs_dir") or project / "include"),
             jobs_home=Path(lookup("jobs_home") or home / "jobs"),
             staging=Path(lookup("staging") or home / "staging"),
-            ui_url=(lookup("ui_url") or "http://127.0.0.1:8080").rstrip("/"),
+            ui_url=_address("ui_url", lookup("ui_url") or "http://127.0.0.1:8080"),
             deployment=lookup("deployment") or "nightshift",
             local_usd_per_hour=_number("local_usd_per_hour", lookup("local_usd_per_hour")),
         )

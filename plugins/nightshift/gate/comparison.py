@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nightshift.config.pipeline import LEAST_CLUSTERS
 from nightshift.errors import ConfigError
 from nightshift.gate.bootstrap import Units, bounds, each_block, holm, p_not_above
 from nightshift.gate.metrics import AVERAGED, METRICS, RANKED, Ranking, compute, higher_is_better, loss_of
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "MetricGain", "SliceGain", "compare", "units_of"]
 
 _BINS = 40
-_LEAST_CLUSTERS = 8
 _LEAST_OF_A_CLASS = 10
 _MOST_UNDEFINED = 0.05
 _SOURCE = (
@@ -299,10 +299,12 @@ def units_of(predictions: Predictions, gate: GateConfig) -> Units:
         return Units.rows(predictions.partition)
     cluster = _column(predictions, gate.cluster) if gate.cluster else None
     units = Units.clusters(predictions.partition, cluster)
-    if len(units.place) < _LEAST_CLUSTERS:
+    fewest = int(units.sizes.min(initial=len(units.place)))
+    if fewest < LEAST_CLUSTERS:  # a day with one cluster is drawn as it is, as if nothing in it were chance
+        found = f"{fewest} of {gate.cluster} on one of its days" if gate.cluster else f"{fewest} days"
         raise ConfigError(
-            f"the holdout has {len(units.place)} clusters ({gate.cluster or 'partitions'}): too few, "
-            f"{_LEAST_CLUSTERS} are needed at least to say how sure a difference is",
+            f"the holdout has {found}: {LEAST_CLUSTERS} clusters are needed at least to say how sure a "
+            "difference is",
             fix="make training.window.holdout longer, name a finer gate.cluster, or set gate.resampling to "
             "stratified",
         )

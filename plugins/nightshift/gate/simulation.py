@@ -105,6 +105,11 @@ def simulate(
     :raises ConfigError: when there is nothing to compare, or no such improvement is possible.
     """
     begun = time.monotonic()
+    if predictions.champion is not None and np.array_equal(predictions.challenger, predictions.champion):
+        raise ConfigError(
+            "both models say the same of every row: there is no chance between them to learn from",
+            fix="give the predictions of two models with --predictions",
+        )
     gate = gate.model_copy(update={"promote": "automatic", "limits": LimitsConfig(), "signature": "any"})
     world, true_difference = _world(predictions, gate, retrains, effect)
     seeds = np.random.SeedSequence(seed).spawn(retrains)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["approval_body", "number", "p_value", "signed"]
+__all__ = ["approval_body", "number", "p_value", "plain", "signed"]
 
 _MOST_SLICES, _MOST_REASONS, _MOST_DIFFERENCES = 12, 8, 4
 _LONGEST_VALUE, _LONGEST_REASON, _LONGEST_LIST = 48, 250, 600
@@ -28,7 +28,7 @@ def approval_body(evidence: Mapping[str, Any], picture_url: str, page_url: str) 
     """
     champion = f"the champion, version {evidence['champion']}" if evidence["champion"] else "no champion yet"
     parts = [
-        f"**Version {_plain(evidence['challenger'])} against {_plain(champion)}**, on "
+        f"**Version {plain(evidence['challenger'])} against {plain(champion)}**, on "
         f"{evidence['holdout']['rows']:,} rows that neither was fitted on.",
         _reasons(evidence["reasons"]),
         f"[![How sure the gain is]({picture_url})]({page_url})",
@@ -59,7 +59,7 @@ def p_value(value: float | None) -> str:
 
 
 def _reasons(reasons: Sequence[str]) -> str:
-    shown = [f"- {_plain(each, _LONGEST_REASON)}" for each in reasons[:_MOST_REASONS]]
+    shown = [f"- {plain(each, _LONGEST_REASON)}" for each in reasons[:_MOST_REASONS]]
     more = len(reasons) - len(shown)
     return "\n".join([*shown, *([f"- and {more} more"] if more > 0 else [])])
 
@@ -68,7 +68,7 @@ def _metrics(evidence: Mapping[str, Any]) -> str:
     first = evidence["gate"]["metric"]
     rows = [
         (
-            f"**{_plain(each['metric'])}**" if each["metric"] == first else _plain(each["metric"]),
+            f"**{plain(each['metric'])}**" if each["metric"] == first else plain(each["metric"]),
             number(each["challenger"]),
             number(each["champion"]),
             signed(each["gain"]),
@@ -108,24 +108,24 @@ def _worst_first(each: Mapping[str, Any]) -> tuple[bool, float, int]:
 def _slice_verdict(each: Mapping[str, Any]) -> str:
     if each["regressed"]:
         return "**worse**"
-    return _plain(each["note"]) if each["note"] else ""
+    return plain(each["note"]) if each["note"] else ""
 
 
 def _rest(evidence: Mapping[str, Any]) -> str:
     """Days left out, limits and what does not fit: only where there is something to say."""
     holdout = evidence["holdout"]
     lines = [
-        f"- {_plain(each['what'])}: {number(each['value'])}, limit {number(each['limit'])}"
+        f"- {plain(each['what'])}: {number(each['value'])}, limit {number(each['limit'])}"
         f"{'' if each['holds'] else ' **not kept**'}"
         for each in evidence["limits"]
     ]
     lines += [
-        f"- {_plain(each, _LONGEST_REASON)}"
+        f"- {plain(each, _LONGEST_REASON)}"
         for each in evidence["signature"]["differences"][:_MOST_DIFFERENCES]
     ]
     if holdout["left_out"]:
-        days = _plain(", ".join(holdout["left_out"]), _LONGEST_LIST)
-        lines.append(f"- left out: {days} ({_plain(holdout['why_left_out'], _LONGEST_REASON)})")
+        days = plain(", ".join(holdout["left_out"]), _LONGEST_LIST)
+        lines.append(f"- left out: {days} ({plain(holdout['why_left_out'], _LONGEST_REASON)})")
     return "### Besides\n" + "\n".join(lines) if lines else ""
 
 
@@ -140,7 +140,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _plain(text: str, longest: int = _LONGEST_VALUE) -> str:
+def plain(text: str, longest: int = _LONGEST_VALUE) -> str:
     """Text that Markdown leaves as it is, and makes no link of."""
     return _LINKS.sub(rf"\1{_JOINER}", _SYNTAX.sub(r"\\\1", _line(text, longest)))
 

@@ -161,12 +161,13 @@ class EvaluateOperator(NightJobOperator):
         )
         holdout: list[str] = self.plan["splits"]["holdout"]
         champion = self._champion()
-        left_out = self._known_to(champion, holdout)
+        is_itself = champion is not None and self._is_the_same(champion)
+        left_out = [] if is_itself else self._known_to(champion, holdout)
         inputs = [challenger]
-        if champion and len(left_out) < len(holdout):
+        if champion and not is_itself and len(left_out) < len(holdout):
             holdout = [day for day in holdout if day not in left_out]
             inputs.append(self._input_of(champion))
-        self.facts["left_out"] = ",".join(left_out)
+        self.facts |= {"left_out": ",".join(left_out), "is_champion": int(is_itself)}
         return self.spec_of(
             context,
             days_by_split={"train": [], "validation": [], "holdout": holdout},
@@ -189,6 +190,16 @@ class EvaluateOperator(NightJobOperator):
                 self.log.info("The champion is version %s of %s", champion.version, champion.partition)
         self.facts["champion_version"] = champion.version if champion else ""
         return champion
+
+    def _is_the_same(self, champion: ModelVersion) -> bool:
+        """Whether this very model is the champion: a night that ended well was cleared."""
+        mine = (self.trained["fingerprint"], self.plan["partition"])
+        if mine != (champion.fingerprint, champion.partition):
+            return False
+        self.log.info(
+            "The champion, version %s, is this model: there is nothing to compare", champion.version
+        )
+        return True
 
     def _known_to(self, champion: ModelVersion | None, holdout: list[str]) -> list[str]:
         """Those of the days that the champion was fitted or tuned on; on them it would look too good."""
@@ -218,7 +229,7 @@ class EvaluateOperator(NightJobOperator):
         """
         :returns: ``{rows, models: {challenger: {metrics}, champion: {metrics}}}``; the fact
             ``champion_version`` says who the champion was, empty when there was none, ``left_out`` which
-            days of the holdout it knew.
+            days of the holdout it knew, ``is_champion`` whether it is this very model.
         """
         text = (local_output(result.output_uri) / "evaluation.json").read_text()
         evaluation = json.loads(text)

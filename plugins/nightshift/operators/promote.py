@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from nightshift.errors import NightshiftError
+from nightshift.errors import ConfigError, NightshiftError
 from nightshift.notifiers.alerts import tell
 from nightshift.notifiers.messages import RunLink, approval_asked
 from nightshift.operators.base import GateLink, MlflowLink, PipelineOperator
@@ -74,26 +74,45 @@ class PromoteOperator(PipelineOperator):
         :raises RegistryError: when MLflow cannot be reached; nothing is decided then, or a retry finishes it.
         """
         case = self._case(context)
-        files = self._publish(case)
         if case.evidence["verdict"] == "ask":
-            self._ask(context, case)
-        return self._conclude(context, case, files)
+            event = self._answered(context, case)
+            if event is None:
+                self._publish(case)
+                self._ask(context, case)
+            return self._conclude_with(context, case, event or {})
+        return self._conclude(context, case)
 
     def execute_complete(self, context: Context, event: dict[str, Any], page: str) -> dict[str, Any]:
-        """Go on with a person's answer, or with none."""
-        models, ledger = self._registry()
+        """Go on with a person's answer, or with none.
+
+        The answer is kept first: should a server be down now, the next try goes on with it and asks nobody.
+        """
+        kept = {"clears": context["ti"].max_tries, "run": context["ti"].run_id, "event": _plain(event)}
+        self.lake().write_file(f"gate/{page}.answer.json", json.dumps(kept).encode())
         evidence = json.loads(self.lake().read_file(f"gate/{page}.json"))
-        last, answer, by = ledger.last(), *_answer(event, self._gate(context))
-        case = _Case(
-            challenger=models.get(self.registered["name"], self.registered["version"]),
-            champion=self._champion(),
-            after=last.seq if last else 0,
-            evidence={**evidence, **answer},
-        )
-        if answer["verdict"] == "promote" and (changed := self._another_champion(case.champion)):
-            case.evidence.update(verdict="hold", reasons=[*answer["reasons"], changed])
-        case.evidence["reasons"] = [*evidence["reasons"], *case.evidence["reasons"]]
-        return self._conclude(context, case, self._publish(case), approved_by=by)
+        return self._conclude_with(context, self._looked_at(evidence), event)
+
+    def _answered(self, context: Context, case: _Case) -> dict[str, Any] | None:
+        """What a person has answered to an earlier try; a clear asks again."""
+        lake, name = self.lake(), f"gate/{case.page}.answer.json"
+        if not lake.exists(name):
+            return None
+        kept, ti = json.loads(lake.read_file(name)), context["ti"]
+        found: dict[str, Any] = kept["event"]
+        return found if (kept["clears"], kept["run"]) == (ti.max_tries, ti.run_id) else None
+
+    def _conclude_with(self, context: Context, case: _Case, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Decide what a person has answered, unless the answer has come too late."""
+        answer, by = _answer(event, self._gate(context))
+        reasons = [*case.evidence["reasons"], *answer["reasons"]]
+        if answer["verdict"] == "promote" and (changed := self._too_late(case)):
+            answer, reasons = {"verdict": "hold"}, [*reasons, changed]
+        case.evidence.update(verdict=answer["verdict"], reasons=reasons)
+        return self._conclude(context, case, approved_by=by)
+
+    def _too_late(self, case: _Case) -> str:
+        entries = self._registry()[1].entries()
+        return self._another_champion(case.champion, entries) or self._rolled_back(case.challenger, entries)
 
     def _registry(self) -> tuple[Models, Ledger]:
         from nightshift.registry.ledger import Ledger
@@ -114,64 +133,61 @@ class PromoteOperator(PipelineOperator):
     def _case(self, context: Context) -> _Case:
         from nightshift.gate.evidence import evidence_id
 
-        models, ledger = self._registry()
-        entries = ledger.entries()
-        challenger = models.get(self.registered["name"], self.registered["version"])
-        champion = self._champion()
         gate, fingerprint = self._gate(context), self.evaluated["fingerprint"]
-        plain = self._without_the_gate(context, challenger, champion, entries)
-        if plain is None:
-            evidence = self._weigh(gate, challenger, champion)
-        else:
+        case = self._looked_at({})
+        words = self._without_the_gate(case)
+        try:
+            evidence = {} if words else self._weigh(gate, case.challenger, case.champion)
+        except ConfigError as error:  # the champion stays, and it is said why; scoring goes on
+            self.log.error("The gate cannot judge: %s", error)
+            words = f"the gate cannot judge: {error}"
+        if words:
             compared = self.evaluated["champion_version"]
-            name = evidence_id(fingerprint, gate, challenger.version, compared)
-            evidence = {"id": name, "evaluation": fingerprint, **plain}
-        return _Case(challenger, champion, entries[-1].seq if entries else 0, evidence)
+            name = evidence_id(fingerprint, gate, case.challenger.version, compared)
+            evidence = {"id": name, "evaluation": fingerprint, "verdict": "hold", "reasons": [words]}
+        case.evidence.update(evidence)
+        return case
 
-    def _without_the_gate(
-        self,
-        context: Context,
-        challenger: ModelVersion,
-        champion: ModelVersion | None,
-        entries: Sequence[Entry],
-    ) -> dict[str, Any] | None:
-        """The decision where there is nothing to ask the gate: verdict and reasons, else None."""
-        if champion and champion.version == challenger.version:
-            return self._already(context, champion, entries)
-        words = self._another_champion(champion) or self._rolled_back(challenger, entries)
-        return {"verdict": "hold", "reasons": [words]} if words else None
+    def _looked_at(self, evidence: dict[str, Any]) -> _Case:
+        """The versions and the end of the ledger as they are now."""
+        models, ledger = self._registry()
+        last = ledger.last()
+        challenger = models.get(self.registered["name"], self.registered["version"])
+        return _Case(challenger, self._champion(), last.seq if last else 0, evidence)
 
-    def _already(self, context: Context, champion: ModelVersion, entries: Sequence[Entry]) -> dict[str, Any]:
-        """It is champion: by an earlier try of this task, or since another night."""
-        made = next((each for each in reversed(entries) if each.champion == champion.version), None)
-        promoted = next((each for each in reversed(entries) if each.action == "promote"), None)
-        if promoted and made and promoted.version == champion.version and _is_mine(promoted, context):
-            return {"verdict": "promote", "reasons": list(promoted.reasons)}
-        words = f"version {champion.version} is the champion: same data, code and parameters"
-        return {"verdict": "hold", "reasons": [words]}
+    def _without_the_gate(self, case: _Case) -> str:
+        """Why the champion stays where there is nothing to ask the gate; empty where there is."""
+        if case.champion and case.champion.version == case.challenger.version:
+            return f"version {case.champion.version} is the champion: same data, code and parameters"
+        entries = self._registry()[1].entries()
+        return self._another_champion(case.champion, entries) or self._rolled_back(case.challenger, entries)
 
-    def _another_champion(self, champion: ModelVersion | None) -> str:
+    def _another_champion(self, champion: ModelVersion | None, entries: Sequence[Entry]) -> str:
         """Why the comparison does not count: it was with another champion; empty when it does."""
         compared, now = self.evaluated["champion_version"], champion.version if champion else ""
         if compared == now:
             return ""
-        return f"the champion is {now or 'none'}, compared was {compared or 'none'}: clear evaluate"
+        last = next((each for each in reversed(entries) if each.version == each.champion == now), None)
+        since = f" (entry {last.seq}: {last.action})" if last else ""
+        return f"the champion is {now or 'none'}{since}, compared was {compared or 'none'}: clear evaluate"
 
     def _rolled_back(self, challenger: ModelVersion, entries: Sequence[Entry]) -> str:
-        """Why a version that was rolled back may not return on its old evidence; empty when it may."""
-        from nightshift.registry.ledger import standing_rollback
+        """Why a version that was rolled back may not return on the days that spoke for it before."""
+        from nightshift.registry.ledger import barred
 
-        rollback = standing_rollback(entries, challenger.version)
+        document = self._evaluation()
+        rollback = barred(entries, challenger.version, document["partitions"])
         if rollback is None:
             return ""
-        known = {each.evidence.get("evaluation") for each in entries if each.seq < rollback.seq}
-        if self.evaluated["fingerprint"] not in known:
-            return ""
-        why = "; ".join(rollback.reasons)
         return (
-            f"version {challenger.version} was rolled back on {rollback.at[:10]} ({why}), and this "
-            "evaluation is older than that: it has to beat the margin on other days"
+            f"version {challenger.version} was rolled back on {rollback.at[:10]} "
+            f"({'; '.join(rollback.reasons)}): it has to beat the margin on days after those it was judged on"
         )
+
+    def _evaluation(self) -> dict[str, Any]:
+        output = local_output(self.evaluated["output_uri"])
+        found: dict[str, Any] = json.loads((output / "evaluation.json").read_text())
+        return found
 
     def _weigh(
         self, gate: GateConfig, challenger: ModelVersion, champion: ModelVersion | None
@@ -179,8 +195,7 @@ class PromoteOperator(PipelineOperator):
         from nightshift.gate.evidence import Holdout, candidate_of, weigh
         from nightshift.gate.predictions import Predictions
 
-        output = local_output(self.evaluated["output_uri"])
-        document = json.loads((output / "evaluation.json").read_text())
+        output, document = local_output(self.evaluated["output_uri"]), self._evaluation()
         models, left_out = document["models"], self.evaluated.get("left_out", "")
         theirs = models.get("champion", {})
         return weigh(
@@ -234,17 +249,16 @@ class PromoteOperator(PipelineOperator):
             timeout=timedelta(minutes=minutes),
         )
 
-    def _conclude(
-        self, context: Context, case: _Case, files: Mapping[str, bytes], *, approved_by: str = ""
-    ) -> dict[str, Any]:
-        from nightshift.registry.champion import decide
+    def _conclude(self, context: Context, case: _Case, *, approved_by: str = "") -> dict[str, Any]:
+        from nightshift.registry.champion import current, decide
 
         models, ledger = self._registry()
-        draft = self._draft(context, case, approved_by)
-        champion = decide(models, ledger, draft, after=case.after)
-        verdict, reasons = case.evidence["verdict"], case.evidence["reasons"]
+        files = self._publish(case)
+        entry = decide(models, ledger, self._draft(context, case, approved_by), after=case.after)
+        verdict, reasons = entry.action, list(entry.reasons)
         self.log.info("Version %s: %s. %s", case.challenger.version, verdict, "; ".join(reasons))
         self._tell_story(models, ledger, case, files)
+        champion = current(models, ledger)
         self.links[MlflowLink.name] = models.page(champion or case.challenger)
         context["outlet_events"][self.asset].add_partitions(self.partition(context))
         return {
@@ -278,28 +292,29 @@ class PromoteOperator(PipelineOperator):
 
     def _tell_story(self, models: Models, ledger: Ledger, case: _Case, files: Mapping[str, bytes]) -> None:
         """The evidence and the model's page in MLflow; the decision stands without them."""
-        from nightshift.provenance.tell import tell_story
+        from nightshift.provenance.tell import tell_change
         from nightshift.registry.artifacts import Artifacts
-        from nightshift.registry.tracking import Tracking
 
         try:
             named = {f"gate/gate{ending}": data for ending, data in files.items()}
             Artifacts(models.uri).write(case.challenger.run_id, named)
         except NightshiftError as error:
             self.log.warning("The evidence is not in MLflow: %s", error)
-        changed = case.evidence["verdict"] == "promote"
-        for version in (case.challenger, *((case.champion,) if case.champion and changed else ())):
-            tell_story(
-                *(Tracking(models.uri), models, ledger, version),
-                pipeline=self.pipeline,
-                jobs_dir=self.settings.jobs_dir,
-            )
+        changed = case.champion if case.champion and case.evidence["verdict"] == "promote" else None
+        tell_change(
+            *(models, ledger, [case.challenger.version, changed.version if changed else ""]),
+            pipeline=self.pipeline,
+            jobs_dir=self.settings.jobs_dir,
+        )
 
 
 def _answer(event: Mapping[str, Any], gate: GateConfig) -> tuple[dict[str, Any], str]:
     """A person's answer as verdict and reasons, and the person's name; empty for nobody."""
-    if event.get("timedout") or "chosen_options" not in event:
+    if event.get("timedout") or event.get("error_type") == "timeout":
         words = f"nobody answered within {gate.ask_timeout_minutes:g} minutes: the champion stays"
+        return {"verdict": "hold", "reasons": [words]}, ""
+    if "chosen_options" not in event:
+        words = f"there is no answer ({event.get('error') or 'Airflow does not say why'}): the champion stays"
         return {"verdict": "hold", "reasons": [words]}, ""
     user = event.get("responded_by_user") or {}
     by = str(user.get("name") or user.get("id") or "somebody")
@@ -310,9 +325,9 @@ def _answer(event: Mapping[str, Any], gate: GateConfig) -> tuple[dict[str, Any],
     return {"verdict": "hold", "reasons": [f"{by} keeps the champion{said}"]}, by
 
 
-def _is_mine(entry: Entry, context: Context) -> bool:
-    ti = context["ti"]
-    return (entry.who.get("dag"), entry.who.get("run")) == (ti.dag_id, ti.run_id)
+def _plain(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer as JSON: the time of it is the only thing that is none."""
+    return {key: value for key, value in event.items() if key != "responded_at"}
 
 
 def _started_by(context: Context) -> str | None:

@@ -66,8 +66,9 @@ class RegisterOperator(PipelineOperator):
             tracking.log_tuning(tuning, local_output(self.tuned["output_uri"]))
         run = self._run(tracking, context, self.trained["job"], "train")
         tracking.log_training(run, local_output(self.trained["output_uri"]), found)
-        tracking.log_evaluation(run, local_output(self.evaluated["output_uri"]))
-        self._record(context, run, found, tuning)
+        if not self.evaluated.get("is_champion"):  # else what it was measured against once stays
+            tracking.log_evaluation(run, local_output(self.evaluated["output_uri"]))
+            self._record(context, run, found, tuning)
         return run
 
     def _record(self, context: Context, run: str, found: dict[str, dict[str, Any]], tuning: str) -> None:

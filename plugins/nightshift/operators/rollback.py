@@ -9,12 +9,9 @@ from nightshift.notifiers.messages import RunLink, rolled_back
 from nightshift.operators.base import MlflowLink, PipelineOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from airflow.sdk import Context
 
-    from nightshift.registry.ledger import Entry, Ledger
-    from nightshift.registry.models import Models
+    from nightshift.registry.ledger import Entry
 
 __all__ = ["RollbackOperator"]
 
@@ -32,6 +29,7 @@ class RollbackOperator(PipelineOperator):
         :raises ModelVersionAbsent: when MLflow has no such version, or not all of its files.
         :raises RegistryError: when MLflow cannot be reached; a retry cures it.
         """
+        from nightshift.provenance.tell import tell_change
         from nightshift.registry.champion import roll_back
         from nightshift.registry.ledger import Ledger
         from nightshift.registry.models import Models
@@ -40,28 +38,19 @@ class RollbackOperator(PipelineOperator):
         form, who = context["params"], self._who(context)
         to = str(form["version"]).strip()
         entry = roll_back(models, ledger, to=to, reason=form["reason"], who=who, anyway=form["anyway"])
-        champion = models.get(ledger.model, entry.champion)
-        self.links[MlflowLink.name] = models.page(champion)
+        self.links[MlflowLink.name] = models.page(models.get(ledger.model, entry.champion))
         if entry.action != "rollback" or entry.who != who:
             self.log.info("Version %s is the champion already", entry.champion)
             return {"champion": entry.champion, "before": entry.champion, "seq": entry.seq}
         before = ledger.entry(entry.seq - 1).champion if entry.seq > 1 else ""
-        self.log.info("The champion is version %s, it was %s", entry.champion, before or "none")
+        self.log.info("Entry %d: from version %s to %s", entry.seq, before or "none", entry.champion)
         self._tell(context, entry, before)
+        tell_change(
+            *(models, ledger, [before, entry.champion]),
+            pipeline=self.pipeline,
+            jobs_dir=self.settings.jobs_dir,
+        )
         return {"champion": entry.champion, "before": before, "seq": entry.seq}
-
-    def _tell_stories(self, models: Models, ledger: Ledger, versions: Sequence[str]) -> None:
-        """The pages in MLflow of the version returned to and of the one that had to go."""
-        from nightshift.provenance.tell import tell_story
-        from nightshift.registry.tracking import Tracking
-
-        every = {each.version: each for each in models.versions(ledger.model)}
-        for version in filter(None, map(every.get, versions)):
-            tell_story(
-                *(Tracking(models.uri), models, ledger, version),
-                pipeline=self.pipeline,
-                jobs_dir=self.settings.jobs_dir,
-            )
 
     def _who(self, context: Context) -> dict[str, str]:
         from nightshift.registry.who import dag_run

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
+from nightshift.gate.words import plain
 from nightshift.provenance import words
 
 if TYPE_CHECKING:
@@ -24,12 +24,11 @@ _STATE = {
     "was champion": "**was champion**",
     "never champion": "was **never champion**",
 }
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#|~!])")
 
 
 def of_version(story: Story, picture_url: str = "") -> str:
     """What it is, what it learned from, how it compares, what was decided, where to read on."""
-    picture = f"![Its metric among the champions']({picture_url})" if picture_url else ""
+    picture = f"![Its metric among all versions]({picture_url})" if picture_url else ""
     parts = [_what(story), _measured(story), _decided(story), _links(story), picture]
     return _fitting([part for part in parts if part])
 
@@ -101,8 +100,7 @@ def _links(story: Story) -> str:
 
 def _plain(text: str) -> str:
     """Words from outside: one line, cut, and no Markdown."""
-    line = " ".join(text.split())
-    return _SPECIAL.sub(r"\\\1", line if len(line) <= _REASON else f"{line[:_REASON]}...")
+    return plain(" ".join(text.split()), _REASON)
 
 
 def _fitting(parts: Sequence[str]) -> str:

@@ -45,9 +45,18 @@ def points_of(
             each.version in champions,
         )
         for each in versions
-        if each.partition and math.isfinite(each.metrics.get(metric, math.nan))
+        if _is_day(each.partition) and math.isfinite(each.metrics.get(metric, math.nan))
     ]
     return sorted(found, key=lambda point: (point.day, int(point.version)))
+
+
+def _is_day(partition: str) -> bool:
+    """Versions that somebody registered by hand may carry anything."""
+    try:
+        dt.date.fromisoformat(partition)
+    except ValueError:
+        return False
+    return True
 
 
 def draw(name: str, metric: str, points: Sequence[Point], version: str, rival: float | None) -> bytes:

@@ -6,22 +6,24 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
+from nightshift.errors import RegistryError
 from nightshift.platforms.code import code_sha256
 from nightshift.provenance import card, history
 from nightshift.provenance.page import html
 from nightshift.provenance.why import story_of
 from nightshift.registry.artifacts import Artifacts
+from nightshift.registry.tracking import Tracking
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from nightshift.config.pipeline import Pipeline
     from nightshift.provenance.why import Story
     from nightshift.registry.ledger import Ledger
     from nightshift.registry.models import Models, ModelVersion
-    from nightshift.registry.tracking import Tracking
 
-__all__ = ["PAGE", "PICTURE", "STORY", "leave_story", "tell_story"]
+__all__ = ["PAGE", "PICTURE", "STORY", "leave_story", "tell_change", "tell_story"]
 
 STORY, PAGE, PICTURE = "why.json", "why.html", "pictures/history.png"
 GATE = "gate/gate.html"
@@ -47,6 +49,20 @@ def tell_story(
             "'nightshift why %s %s' does it later",
             *(version.name, version.version, type(error).__name__, error, version.name, version.version),
         )
+
+
+def tell_change(
+    models: Models, ledger: Ledger, versions: Sequence[str], *, pipeline: Pipeline, jobs_dir: Path
+) -> None:
+    """:func:`tell_story` of the versions that a change of the champion is about; "" is none."""
+    try:
+        known = {each.version: each for each in models.versions(ledger.model)}
+    except RegistryError as error:
+        _LOG.warning("The pages of %s in MLflow were not brought up to date: %s", ledger.model, error)
+        return
+    tracking = Tracking(models.uri)
+    for version in dict.fromkeys(each for each in versions if each in known):
+        tell_story(tracking, models, ledger, known[version], pipeline=pipeline, jobs_dir=jobs_dir)
 
 
 def leave_story(

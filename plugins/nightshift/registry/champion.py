@@ -122,11 +122,12 @@ def adopt(models: Models, ledger: Ledger, who: Who) -> Entry | None:
     return ledger.append(_draft("adopt", alias, why, who), after=0)
 
 
-def decide(models: Models, ledger: Ledger, draft: Draft, *, after: int) -> ModelVersion | None:
-    """Write the decision down and make the alias follow; the champion afterwards.
+def decide(models: Models, ledger: Ledger, draft: Draft, *, after: int) -> Entry:
+    """Write the decision down and make the alias follow; the entry that stands.
 
-    Safe to repeat: the decision of a run about a version on some evidence is not written twice. A champion
-    that only the alias knows goes into the empty ledger first.
+    Safe to repeat: the decision of a run about a version on some evidence is not written twice, unless
+    another one has changed the champion since. A champion that only the alias knows goes into the empty
+    ledger first.
 
     :param after: the number of the ledger's last entry when it was looked at for this decision, 0 for none.
     :raises LedgerConflict: when another decision came first; nothing was written then.
@@ -134,13 +135,14 @@ def decide(models: Models, ledger: Ledger, draft: Draft, *, after: int) -> Model
         which a repetition sets.
     """
     models.get(ledger.model, draft.version)
-    entry = next((each for each in reversed(ledger.entries()) if _is_same(each, draft)), None)
+    entry = _written(ledger.entries(), draft)
     if entry is None:
         if after == 0 and (adopted := adopt(models, ledger, draft.who)):
             after = adopted.seq
         _check_hold(ledger, draft)
         entry = ledger.append(draft, after=after)
-    return _shown(models, ledger, entry)
+    _shown(models, ledger, entry)
+    return entry
 
 
 def plan_return(models: Models, ledger: Ledger, *, to: str, anyway: bool = False) -> Return:
@@ -168,7 +170,7 @@ def roll_back(
     """Make version ``to`` the champion again.
 
     Repeating it does nothing twice: where it is the champion already, the ledger's last entry says so and
-    is returned, and the alias is set if it has to be.
+    is returned, and the alias is set if it has to be. A DAG run rolls back once, whatever came after it.
 
     :param anyway: also to a version that never was champion.
     :raises ConfigError: when there is no reason, or it never was champion.
@@ -180,6 +182,9 @@ def roll_back(
     draft = _draft("rollback", target, reason.strip(), who)
     for _ in range(_TRIES):
         try:
+            if done := _rolled_back_by(ledger, draft):
+                project(models, ledger)
+                return done
             last = adopt(models, ledger, who) or ledger.last()
             if last is None or last.champion != target.version:
                 last = ledger.append(draft, after=last.seq if last else 0)
@@ -278,6 +283,31 @@ def _draft(action: Literal["adopt", "rollback"], version: ModelVersion, why: str
         fingerprint=version.fingerprint,
         reasons=(why,),
         who=who,
+    )
+
+
+def _written(entries: Sequence[Entry], draft: Draft) -> Entry | None:
+    """The entry of an earlier try of this decision, if the champion is still the one that it left."""
+    for place in range(len(entries) - 1, -1, -1):
+        entry, before = entries[place], entries[place - 1].champion if place else ""
+        if _is_same(entry, draft):
+            return entry
+        if entry.champion != before:
+            return None
+    return None
+
+
+def _rolled_back_by(ledger: Ledger, draft: Draft) -> Entry | None:
+    """What this DAG run has rolled back to this version already; a person may ask for it again."""
+    if draft.who.get("kind") != "dag_run":
+        return None
+    return next(
+        (
+            each
+            for each in ledger.entries()
+            if each.action == "rollback" and each.version == draft.version and each.who == draft.who
+        ),
+        None,
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from nightshift.lake.tables import Lake
 
-__all__ = ["Action", "Draft", "Entry", "Ledger", "standing_rollback"]
+__all__ = ["Action", "Draft", "Entry", "Ledger", "barred", "standing_rollback"]
 
 Action = Literal["promote", "hold", "rollback", "adopt"]
 
@@ -249,15 +249,44 @@ class Ledger:
 
 
 def standing_rollback(entries: Sequence[Entry], version: str) -> Entry | None:
-    """The newest rollback that took ``version`` off the champion's place, unless it came back since."""
-    found, champion = None, ""
+    """The newest rollback that took ``version`` off the champion's place, unless it came back since.
+
+    A rollback to a version takes away every champion that came after that one, not the last alone.
+    """
+    standing: dict[str, Entry] = {}
+    champions: list[str] = []  # one after the other
     for entry in entries:
-        if entry.champion == version:
-            found = None
-        elif entry.action == "rollback" and champion == version:
-            found = entry
-        champion = entry.champion
-    return found
+        if champions[-1:] == [entry.champion]:
+            continue
+        if entry.action == "rollback":
+            since = _after(champions, entry.champion)
+            standing |= dict.fromkeys(since, entry)
+        standing.pop(entry.champion, None)
+        champions.append(entry.champion)
+    return standing.get(version)
+
+
+def barred(entries: Sequence[Entry], version: str, days: Sequence[str]) -> Entry | None:
+    """The rollback that keeps an evaluation on ``days`` from promoting ``version``; None if none does.
+
+    It may return on days that nobody had seen when it was rolled back: on at least one that is later than
+    those it was judged on before.
+    """
+    rollback = standing_rollback(entries, version)
+    if rollback is None:
+        return None
+    before = [each for each in entries if each.version == version and each.seq < rollback.seq]
+    known = [day for each in before for day in each.evidence.get("holdout", {}).get("partitions", ())]
+    last = max(known, default=max((each.partition for each in before), default=""))
+    return rollback if max(days, default="") <= last else None
+
+
+def _after(champions: Sequence[str], returned_to: str) -> Sequence[str]:
+    """The champions since ``returned_to`` was one; the last alone where it never was."""
+    for place in range(len(champions) - 1, -1, -1):
+        if champions[place] == returned_to:
+            return champions[place + 1 :]
+    return champions[-1:]
 
 
 def _name(seq: int) -> str:

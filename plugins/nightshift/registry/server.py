@@ -67,12 +67,18 @@ def _look(uri: str) -> None:
 def speaking_to(uri: str, about: str) -> Iterator[None]:
     """Turn what MLflow raises while we ask it ``about`` something into our error.
 
-    :raises RegistryError: with MLflow's own reason.
+    :raises RegistryError: with MLflow's own reason, or that of the way to its files.
     """
     from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
 
     try:
         yield
+    except RequestException as error:  # artifacts come and go without MLflow's own errors
+        raise RegistryError(
+            f"MLflow at {uri} failed {about}: {type(error).__name__}: {error}",
+            fix="a retry cures a server that was busy; else look at the server's log",
+        ) from error
     except MlflowException as error:
         raise RegistryError(
             f"MLflow at {uri} refused {about}: {error.message}",

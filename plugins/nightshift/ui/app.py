@@ -40,16 +40,26 @@ EvidenceName = Annotated[str, Path(pattern=r"^\d{4}-\d{2}-\d{2}-v\d{1,9}-[0-9a-f
 BackfillId = Annotated[str, Path(pattern=r"^\d{4}-\d{2}-\d{2}_\d{4}-\d{2}-\d{2}_[0-9a-f]{12}$")]
 
 
-def _may_read(pipeline: PipelineName, user: GetUserDep) -> None:
-    """A report shows rows: it is for those who may read what the DAG's tasks returned."""
-    may = get_auth_manager().is_authorized_dag(
-        method="GET",
-        access_entity=DagAccessEntity.XCOM,
-        details=DagDetails(id=f"{pipeline}_ingest"),
-        user=user,
-    )
-    if not may:
-        raise HTTPException(403, "Forbidden")
+def _reader_of(verb: str) -> Callable[..., None]:
+    """For those alone who may read what the tasks of the pipeline's DAG of that name returned."""
+
+    def may_read(pipeline: PipelineName, user: GetUserDep) -> None:
+        may = get_auth_manager().is_authorized_dag(
+            method="GET",
+            access_entity=DagAccessEntity.XCOM,
+            details=DagDetails(id=f"{pipeline}_{verb}"),
+            user=user,
+        )
+        if not may:
+            raise HTTPException(403, "Forbidden")
+
+    return may_read
+
+
+_may_read = _reader_of("ingest")
+"""Reports and backfills show rows."""
+_may_decide = _reader_of("retrain")
+"""Who is asked for an approval sees what it is about."""
 
 
 @app.get("/reports/{pipeline}/{partition}", dependencies=[Depends(_may_read)])
@@ -64,13 +74,13 @@ def backfill(pipeline: PipelineName, name: BackfillId) -> HTMLResponse:
     return _page(pipeline, lambda found: f"backfills/{name}.html")
 
 
-@app.get("/gate/{pipeline}/{name}.html", dependencies=[Depends(_may_read)])
+@app.get("/gate/{pipeline}/{name}.html", dependencies=[Depends(_may_decide)])
 def evidence(pipeline: PipelineName, name: EvidenceName) -> HTMLResponse:
     """What a decision about a model version rests on."""
     return _page(pipeline, lambda found: f"gate/{name}.html")
 
 
-@app.get("/gate/{pipeline}/{name}.png", dependencies=[Depends(_may_read)])
+@app.get("/gate/{pipeline}/{name}.png", dependencies=[Depends(_may_decide)])
 def evidence_picture(pipeline: PipelineName, name: EvidenceName) -> Response:
     """The same as a picture, for the form that asks for an approval."""
     try:

@@ -80,9 +80,10 @@ def test_a_wrong_value_is_named_with_its_place(
             "gate: 'orign' is no column of source.columns; did you mean 'origin'?",
         ),
         ({"slices": {"columns": ["origin", "origin"]}}, "a column is named twice"),
+        ({"resampling": "clustered"}, "draws whole days, and training.window.holdout has 5: 8 are needed"),
         ({"alpha": 0.7}, "gate.alpha: Input should be less than 0.5"),
     ],
-    ids=["direction", "cluster", "slice", "cluster column", "twice", "alpha"],
+    ids=["direction", "cluster", "slice", "cluster column", "twice", "few days", "alpha"],
 )
 def test_a_gate_that_contradicts_itself_is_refused(
     tmp_path: Path, document: dict, gate: dict, words: str
@@ -146,6 +147,13 @@ def test_the_schema_for_editors_refuses_what_the_loader_refuses(document: dict) 
     validator = Draft202012Validator(json_schema())
     assert not list(validator.iter_errors({**document, "partitions": {"start": "2013-01-01"}}))
     assert list(validator.iter_errors({**document, "platfrom": "local"}))
+
+
+@pytest.mark.parametrize("option", ["mlflow_tracking_uri", "ui_url"])
+def test_an_address_with_a_password_is_refused_without_repeating_it(option: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{option} has a name or a password") as error:
+        Settings.from_lookup({option: "https://ada:hunter2@mlflow.example.org"}.get)
+    assert "hunter2" not in str(error.value)
 
 
 def test_settings_take_their_defaults_for_what_is_absent_or_empty(tmp_path: Path) -> None:

@@ -129,8 +129,16 @@ def test_clusters_of_a_column_are_said_in_the_method() -> None:
 
 
 def test_too_few_clusters_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"5 clusters \(partitions\): too few, 8 are needed"):
+    with pytest.raises(ConfigError, match="the holdout has 5 days: 8 clusters are needed at least"):
         compare(holdout(), gate(resampling="clustered"), seed=1)
+
+
+@pytest.mark.parametrize("column", ["carrier", "partition"])
+def test_too_few_clusters_within_a_day_are_refused_however_many_days_there_are(column: str) -> None:
+    rows = holdout(4000, days=12)
+    rows = replace(rows, slices={**rows.slices, "partition": rows.partition})
+    with pytest.raises(ConfigError, match=f"of {column} on one of its days: 8 clusters are needed"):
+        compare(rows, gate(resampling="clustered", cluster=column), seed=1)
 
 
 def test_a_column_that_was_not_written_is_refused() -> None:

@@ -66,7 +66,16 @@ def test_where_the_champion_knows_every_day_there_is_nothing_to_compare(
     operator, asked = built(monkeypatch, tmp_path, CHAMPION, HOLDOUT)
     assert channels(asked) == ["models/challenger"]
     assert asked["days_by_split"]["holdout"] == HOLDOUT
-    assert operator.facts == {"champion_version": "7", "left_out": ",".join(HOLDOUT)}
+    assert operator.facts == {"champion_version": "7", "left_out": ",".join(HOLDOUT), "is_champion": 0}
+
+
+def test_a_model_that_is_the_champion_is_not_compared_with_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    itself = ModelVersion("flight_delays", "7", "run", HOLDOUT[-1], "e" * 64)
+    operator, asked = built(monkeypatch, tmp_path, itself, ["2013-01-02"])
+    assert channels(asked) == ["models/challenger"]
+    assert operator.facts["is_champion"] == 1
 
 
 @pytest.mark.parametrize("champion", [CHAMPION, None], ids=["elsewhere", "none"])

@@ -70,8 +70,10 @@ class Bench:
         """A new version of that partition."""
         return self.models.register(self.pipeline.pipeline, self.run, partition, uuid.uuid4().hex, {})
 
-    def evaluated(self, compared: str, *, better: float = 0.0, seed: int = 0) -> dict[str, Any]:
-        """What the evaluate task returned."""
+    def evaluated(
+        self, compared: str, *, better: float = 0.0, seed: int = 0, later: bool = False
+    ) -> dict[str, Any]:
+        """What the evaluate task returned; ``later``: on days that no other evaluation had."""
         fingerprint = uuid.uuid4().hex
         output = self.folder / fingerprint
         output.mkdir()
@@ -87,7 +89,8 @@ class Bench:
         pq.write_table(pa.table(table), output / "predictions.parquet")
         side = {"metrics": {}, "latency_ms": 5.0, "size_bytes": 1000, "signature": {}}
         models = {"challenger": side, **({"champion": side} if compared else {})}
-        document = {"partitions": sorted(set(rows.partition)), "rows": len(rows), "models": models}
+        days = [day.replace("-01-", "-02-") if later else str(day) for day in sorted(set(rows.partition))]
+        document = {"partitions": days, "rows": len(rows), "models": models}
         (output / "evaluation.json").write_text(json.dumps(document))
         return {
             "fingerprint": fingerprint,
@@ -130,8 +133,11 @@ class _Event:
         self.partitions.append(partition)
 
 
-def context_of(version: ModelVersion, *, run: str = "run-1", **params: Any) -> Any:
-    ti = SimpleNamespace(dag_id="d", run_id=run, task_id="decide.promote", id=uuid.uuid4(), try_number=1)
+def context_of(version: ModelVersion, *, run: str = "run-1", clears: int = 0, **params: Any) -> Any:
+    ti = SimpleNamespace(
+        **{"dag_id": "d", "run_id": run, "task_id": "decide.promote", "id": uuid.uuid4(), "try_number": 1},
+        max_tries=3 + clears,
+    )
     dag_run = SimpleNamespace(partition_key=version.partition, triggering_user_name="ada")
     return {"params": params, "ti": ti, "dag_run": dag_run, "outlet_events": defaultdict(_Event)}
 
@@ -230,7 +236,7 @@ def test_a_comparison_with_another_champion_does_not_count(bench: Bench) -> None
     bench.first_champion()
     late = bench.evaluated("", better=0.4)
     found = bench.promote(bench.version(NEXT), late)
-    assert found["reasons"] == ["the champion is 1, compared was none: clear evaluate"]
+    assert found["reasons"] == ["the champion is 1 (entry 1: promote), compared was none: clear evaluate"]
 
 
 def test_a_second_try_after_a_crash_between_ledger_and_alias_finishes_what_was_decided(bench: Bench) -> None:
@@ -279,13 +285,16 @@ def test_a_version_that_was_rolled_back_does_not_return_on_what_spoke_for_it_bef
     second, evaluated = bench.version(NEXT), bench.evaluated("1", better=0.4)
     assert bench.promote(second, evaluated)["verdict"] == "promote"
     roll_back(bench.models, bench.ledger, to="1", reason="late flights all wrong", who=WHO)
-    for run in ("run-1", "run-2"):
+    for run in ("run-1", "run-2"):  # a clear of its own run, and another one
         found = bench.promote(second, evaluated, run=run)
         assert found["verdict"] == "hold"
         assert "was rolled back on" in found["reasons"][0]
         assert "late flights all wrong" in found["reasons"][0]
         assert found["champion"]["version"] == "1"
-    fresh = bench.promote(second, bench.evaluated("1", better=0.4), run="run-3")
+    again = bench.promote(second, bench.evaluated("1", better=0.4, seed=1), run="run-3")
+    assert "on days after those it was judged on" in again["reasons"][0]
+    assert [entry.action for entry in bench.ledger.entries()][2:] == ["rollback", "hold", "hold", "hold"]
+    fresh = bench.promote(second, bench.evaluated("1", better=0.4, later=True), run="run-4")
     assert fresh["verdict"] == "promote"
 
 
@@ -370,9 +379,10 @@ def test_an_approval_promotes_and_its_giver_is_in_the_ledger(bench: Bench, asked
     [
         (answer(KEEP), "grace keeps the champion: looked at the slices", "grace"),
         (answer(KEEP, timedout=True, responded_by_user=None), "nobody answered within 30 minutes", ""),
-        ({"error": "timeout", "error_type": "timeout"}, "nobody answered within 30 minutes", ""),
+        ({"error": "late", "error_type": "timeout"}, "nobody answered within 30 minutes", ""),
+        ({"error": "no form", "error_type": "unknown"}, "there is no answer (no form)", ""),
     ],
-    ids=["no", "nobody", "an error"],
+    ids=["no", "nobody", "too late", "an error"],
 )
 def test_anything_else_keeps_the_champion(
     bench: Bench, asked: Asked, event: dict[str, Any], words: str, by: str
@@ -392,7 +402,59 @@ def test_an_approval_that_comes_after_the_champion_has_changed_does_not_count(
     bench.ledger.append(Draft(action="promote", version=other.version, champion=other.version, who=WHO))
     found = goes_on(asked, answer(PROMOTE))
     assert (found["verdict"], found["champion"]["version"]) == ("hold", other.version)
-    assert "the champion is 3, compared was 1" in found["reasons"][-1]
+    assert "the champion is 3 (entry 2: promote), compared was 1" in found["reasons"][-1]
+
+
+def test_a_version_that_was_rolled_back_meanwhile_is_not_promoted_by_an_answer_that_comes_late(
+    bench: Bench, asked: Asked
+) -> None:
+    number = asked.version.version
+    bench.ledger.append(Draft(action="promote", version=number, champion=number, who=WHO, partition=NEXT))
+    roll_back(bench.models, bench.ledger, to="1", reason="wrong", who=WHO)
+    found = goes_on(asked, answer(PROMOTE))
+    assert (found["verdict"], found["champion"]["version"]) == ("hold", "1")
+    assert "was rolled back on" in found["reasons"][-1]
+
+
+def test_an_answer_is_kept_for_the_next_try_and_a_clear_asks_again(
+    bench: Bench, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Models, "get", _down)
+        with pytest.raises(RegistryError, match="MLflow is gone"):
+            goes_on(asked, answer(PROMOTE))
+    assert [entry.action for entry in bench.ledger.entries()] == ["promote"]
+    with pytest.raises(TaskAwaitingInput):
+        asked.task.execute(context_of(asked.version, clears=1))
+    found = asked.task.execute(context_of(asked.version))
+    assert (found["verdict"], found["champion"]["version"]) == ("promote", "2")
+    last = bench.ledger.last()
+    assert last is not None
+    assert (last.approved_by, last.reasons[-1]) == ("grace", "approved by grace: looked at the slices")
+
+
+def _down(*_: Any) -> Any:
+    raise RegistryError("MLflow is gone")
+
+
+def test_a_gate_that_cannot_judge_keeps_the_champion_and_says_so_in_the_ledger(bench: Bench) -> None:
+    bench.first_champion()
+    bench.gate(resampling="clustered")
+    found = bench.promote(bench.version(NEXT), bench.evaluated("1", better=0.4))
+    assert found["verdict"] == "hold"
+    assert "the gate cannot judge: the holdout has 5 days" in found["reasons"][0]
+    last = bench.ledger.last()
+    assert last is not None
+    assert last.action == "hold"
+
+
+def test_the_whole_night_run_again_is_no_second_promotion(bench: Bench) -> None:
+    version = bench.first_champion()
+    again = {**bench.evaluated(""), "champion_version": version.version, "is_champion": 1}
+    found = bench.promote(version, again)
+    assert found["verdict"] == "hold"
+    assert "is the champion: same data, code and parameters" in found["reasons"][0]
+    assert [entry.action for entry in bench.ledger.entries()] == ["promote", "hold"]
 
 
 def test_with_mlflow_down_nothing_is_decided(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,9 +81,10 @@ def test_nobody_is_champion_before_the_first_decision(models: Models, ledger: Le
 def test_a_promotion_moves_ledger_and_aliases_and_a_hold_moves_the_challenger_only(
     models: Models, ledger: Ledger
 ) -> None:
-    assert champion.decide(models, ledger, draft("1"), after=0) == models.get(ledger.model, "1")
+    assert champion.decide(models, ledger, draft("1"), after=0).champion == "1"
     held = champion.decide(models, ledger, draft("2", "hold", after="1"), after=1)
-    assert held == champion.current(models, ledger) == models.get(ledger.model, "1")
+    assert (held.action, held.champion) == ("hold", "1")
+    assert champion.current(models, ledger) == models.get(ledger.model, "1")
     assert (alias(models, ledger), alias(models, ledger, "challenger")) == ("1", "2")
     assert [(each.action, each.version, each.champion) for each in ledger.entries()] == [
         ("promote", "1", "1"),
@@ -183,9 +184,25 @@ def test_a_promotion_that_a_person_allowed_after_a_hold_is_a_decision_of_its_own
 def test_a_late_retry_does_not_undo_a_rollback(models: Models, ledger: Ledger) -> None:
     promoted(models, ledger, "1", "2")
     champion.roll_back(models, ledger, to="1", reason="bad", who=ADA)
-    found = champion.decide(models, ledger, draft("2"), after=3)
-    assert found is not None
-    assert (found.version, alias(models, ledger), len(ledger.entries())) == ("1", "1", 3)
+    with pytest.raises(LedgerConflict):
+        champion.decide(models, ledger, draft("2"), after=1)  # it knows of no rollback
+    assert (alias(models, ledger), len(ledger.entries())) == ("1", 3)
+    # it looks again, and holds: that is a decision of its own, not the promotion from before
+    for after in (3, 4):
+        held = champion.decide(models, ledger, draft("2", "hold", after="1"), after=after)
+        assert (held.seq, held.action) == (4, "hold")
+    assert alias(models, ledger) == "1"
+
+
+def test_a_run_rolls_back_once_whatever_came_after_it(models: Models, ledger: Ledger) -> None:
+    promoted(models, ledger, "1", "2")
+    form = {"kind": "dag_run", "dag": "rollback", "run": "r1", "url": "http://airflow/r1"}
+    first = champion.roll_back(models, ledger, to="1", reason="bad", who=form)
+    champion.decide(models, ledger, draft("3"), after=3)
+    assert champion.roll_back(models, ledger, to="1", reason="bad", who=form) == first
+    assert alias(models, ledger) == "3"
+    again = champion.roll_back(models, ledger, to="1", reason="bad", who={**form, "run": "r2"})
+    assert (again.seq, alias(models, ledger)) == (5, "1")
 
 
 def test_a_rollback_is_a_line_in_the_ledger_and_moves_the_alias(models: Models, ledger: Ledger) -> None:
@@ -321,9 +338,8 @@ def test_an_alias_set_late_is_set_again_to_what_the_ledger_says_by_then(
         return set_alias(self, name, alias, version)
 
     monkeypatch.setattr(Models, "set_alias", slow)
-    found = champion.decide(models, ledger, draft("2"), after=1)
-    assert found is not None
-    assert (found.version, alias(models, ledger)) == ("1", "1")
+    assert champion.decide(models, ledger, draft("2"), after=1).champion == "2"
+    assert alias(models, ledger) == "1"
 
 
 KILLED = """

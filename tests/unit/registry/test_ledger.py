@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ from nightshift.errors import ConfigError, LedgerBroken
 from nightshift.lake.storage import Location, write_object
 from nightshift.lake.tables import Lake
 from nightshift.registry import who
-from nightshift.registry.ledger import Draft, Entry, Ledger, standing_rollback
+from nightshift.registry.ledger import Draft, Entry, Ledger, barred, standing_rollback
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +71,40 @@ def test_a_rollback_stands_until_its_version_comes_back(
 ) -> None:
     found = standing_rollback(entries(*STORY, *since), version)
     assert (found.seq if found else None) == stands
+
+
+@pytest.mark.parametrize(
+    ("version", "stands"),
+    [("1", None), ("2", 4), ("3", 4), ("4", None)],
+    ids=["back", "middle", "last", "never"],
+)
+def test_a_rollback_takes_away_every_champion_since_the_one_it_returns_to(
+    version: str, stands: int | None
+) -> None:
+    story = [("promote", "1", "1"), ("promote", "2", "2"), ("promote", "3", "3"), ("rollback", "1", "1")]
+    found = standing_rollback(entries(*story), version)
+    assert (found.seq if found else None) == stands
+
+
+@pytest.mark.parametrize(
+    ("days", "is_barred"),
+    [
+        (["2013-01-04", "2013-01-05"], True),
+        (["2013-01-02"], True),
+        ([], True),
+        (["2013-01-05", "2013-01-06"], False),
+    ],
+    ids=["the same days", "earlier days", "none", "a later day"],
+)
+def test_a_version_that_was_rolled_back_returns_on_later_days_only(days: list[str], is_barred: bool) -> None:
+    story = entries(*STORY)
+    seen = {"holdout": {"partitions": ["2013-01-04", "2013-01-05"]}}
+    story[1] = replace(story[1], evidence=seen, partition="2013-01-05")
+    assert (barred(story, "2", days) is not None) is is_barred
+    assert barred(story, "1", days) is None
+    # without evidence, by the partition
+    story[1] = replace(story[1], evidence={})
+    assert (barred(story, "2", days) is not None) is is_barred
 
 
 def test_no_rollback_stands_in_an_empty_ledger() -> None:

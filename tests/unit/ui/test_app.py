@@ -22,7 +22,7 @@ BACKFILL = "2013-01-01_2013-12-31_0123456789ab"
 @pytest.fixture
 def allowed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """DAGs that the user may read."""
-    dags = ["flight_delays_ingest"]
+    dags = ["flight_delays_ingest", "flight_delays_retrain"]
 
     def may(*, method: str, access_entity: object, details: object, user: object) -> bool:
         return getattr(details, "id", None) in dags
