@@ -60,7 +60,7 @@ def _small_pipeline(folder: Path) -> Pipeline:
     document["training"]["window"] = {"train": 8, "validation": 2, "holdout": 3}
     document["training"]["hyperparameters"]["max_iter"] = 60
     document["features"]["lookback"] = 4
-    document["tuning"]["trials"] = 4
+    document["tuning"] |= {"trials": 4, "every": 12}  # due on the 1st and the 13th
     document["alerts"]["connections"] = ["ops_webhook"]
     path = folder / "flight_delays.yaml"
     path.write_text(yaml.safe_dump(document))
