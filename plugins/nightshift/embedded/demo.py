@@ -129,6 +129,7 @@ class Demo:
                 "airflow": stack.airflow_url,
                 "mlflow": stack.mlflow_url,
                 "report": validated.get("report_url"),
+                "evidence": promoted.get("evidence_url"),
             },
         }
 
@@ -159,6 +160,7 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
         f"  Airflow    {report['urls']['airflow']}",
         f"  MLflow     {report['urls']['mlflow']}",
         f"  Report     {report['urls']['report']}",
+        f"  Decision   {report['urls']['evidence'] or 'the gate was not asked'}",
     ]
 
 

@@ -70,7 +70,8 @@ class PromoteOperator(PipelineOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
-        :returns: ``{verdict, reasons, champion}``; champion is a model version as a dict, or None.
+        :returns: ``{verdict, reasons, champion, evidence_url}``; champion is a model version as a dict, or
+            None; evidence_url is empty where the gate was not asked.
         :raises RegistryError: when MLflow cannot be reached; nothing is decided then, or a retry finishes it.
         """
         case = self._case(context)
@@ -265,6 +266,7 @@ class PromoteOperator(PipelineOperator):
             "verdict": verdict,
             "reasons": reasons,
             "champion": champion.to_dict() if champion else None,
+            "evidence_url": self.links.get(GateLink.name, ""),
         }
 
     def _draft(self, context: Context, case: _Case, approved_by: str) -> Draft:

@@ -51,7 +51,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
     options = {
         "lake_uri": "s3://lake/flights/",
         "landing_uri": "abfs://landing@store.dfs.core.windows.net/in",
-        "mlflow_tracking_uri": "https://kim:hunter2@mlflow.example.org/tracking?token=hunter2",
+        "mlflow_tracking_uri": "https://mlflow.example.org/tracking?token=hunter2",
         "deployment": "tonight",
     }
     found = Settings.from_lookup(options.get)
