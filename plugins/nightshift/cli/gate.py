@@ -189,11 +189,15 @@ def _meaning(found: Simulation) -> list[str]:
             f"{found.alpha * found.retrains:g} expected, over {found.bound} with a probability under 1 %."
         )
     margin = f"the margin is {found.min_effect:g}" if found.min_effect else "there is no margin"
-    enough = "enough" if found.min_effect >= found.least_margin else "too little"
-    lines += [
+    lines.append(
         f"The measured difference varies by {found.standard_error:.4f} from retrain to retrain (standard "
-        f"error); {margin}.",
-        "A challenger that is better by twice the margin is promoted 8 times of 10 from a margin of about "
-        f"{found.least_margin:.4f} on: {enough} here. A longer holdout allows a smaller one.",
-    ]
+        f"error); {margin}."
+    )
+    if not found.effect:  # a better model varies differently: of one margin there is one word
+        fits = "is large enough" if found.min_effect >= found.least_margin else "is too small"
+        lines.append(
+            "A challenger that is better by twice the margin is promoted 8 times of 10 from a margin of "
+            f"about {found.least_margin:.4f} on: this margin {fits} for this holdout. A longer holdout "
+            "allows a smaller one."
+        )
     return lines

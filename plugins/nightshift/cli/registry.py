@@ -112,6 +112,10 @@ def check(options: Namespace) -> int:
     return 1 if wrong or states - {"repaired"} else 0
 
 
+_WHY = 110
+"""Characters of a reason in the table."""
+
+
 def history(options: Namespace) -> int:
     """The ledger as a table."""
     from nightshift.hooks.storage import open_lake
@@ -127,8 +131,10 @@ def history(options: Namespace) -> int:
         print(f"nothing was decided about {pipeline.pipeline} yet")
         return 0
     head = ("seq", "when (UTC)", "action", "version", "champion", "who", "why")
-    for line in _aligned([head, *map(_row, entries)]):
+    before = ["", *(each.champion for each in entries)]
+    for line in _aligned([head, *map(_row, entries, before)]):
         print(line)
+    print(f"\nall of it: --json; the evidence: nightshift why {pipeline.pipeline} VERSION")
     return 0
 
 
@@ -170,14 +176,17 @@ def _planned(to: str, before: str, *, done: bool) -> str:
     return f"version {to} is whole and would take the place of {f'version {before}' if before else 'none'}"
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
+def _row(entry: Entry, before: str) -> tuple[str, ...]:
+    """``before`` is the champion that the entry found."""
     who = entry.who.get("user") or entry.who.get("name") or ""
-    run = " ".join(filter(None, (entry.who.get("dag"), entry.who.get("run"))))
-    approved = f"approved by {entry.approved_by}" if entry.approved_by else ""
-    by = ", ".join(filter(None, (who, run, approved))) or "-"
+    by = ", ".join(filter(None, (who, entry.who.get("dag")))) or "-"
     when = entry.at[:19].replace("T", " ")
-    why = "; ".join(entry.reasons) or "-"
-    return (str(entry.seq), when, entry.action, entry.version, entry.champion or "-", text(by), text(why))
+    champion = entry.champion or "-"
+    if before != entry.champion:
+        champion = f"{before or '-'} -> {champion}"
+    why = text("; ".join(entry.reasons) or "-")
+    short = why if len(why) <= _WHY else f"{why[: _WHY - 1]}…"
+    return (str(entry.seq), when, entry.action, entry.version, champion, text(by), short)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

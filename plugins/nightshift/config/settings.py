@@ -18,7 +18,9 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 
 def _from_environment(option: str) -> str | None:
-    return os.environ.get(f"AIRFLOW__NIGHTSHIFT__{option.upper()}")
+    port = os.environ.get("MLFLOW_PORT")
+    default = f"http://127.0.0.1:{port}" if option == "mlflow_tracking_uri" and port else None
+    return os.environ.get(f"AIRFLOW__NIGHTSHIFT__{option.upper()}") or default
 
 
 def _address(option: str, text: str) -> str:
@@ -93,5 +95,8 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Settings for programs that run without Airflow: the command line, a notebook, a test."""
+        """Settings for programs that run without Airflow: the command line, a notebook, a test.
+
+        ``MLFLOW_PORT`` says where this machine's MLflow listens, as it does for ``make``.
+        """
         return cls.from_lookup(_from_environment)

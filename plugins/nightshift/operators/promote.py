@@ -107,7 +107,7 @@ class PromoteOperator(PipelineOperator):
         answer, by = _answer(event, self._gate(context))
         reasons = [*case.evidence["reasons"], *answer["reasons"]]
         if answer["verdict"] == "promote" and (changed := self._too_late(case)):
-            answer, reasons = {"verdict": "hold"}, [*reasons, changed]
+            answer, reasons = {"verdict": "hold"}, [f"too late: {changed}", *reasons]
         case.evidence.update(verdict=answer["verdict"], reasons=reasons)
         return self._conclude(context, case, approved_by=by)
 
@@ -170,7 +170,10 @@ class PromoteOperator(PipelineOperator):
             return ""
         last = next((each for each in reversed(entries) if each.version == each.champion == now), None)
         since = f" (entry {last.seq}: {last.action})" if last else ""
-        return f"the champion is {now or 'none'}{since}, compared was {compared or 'none'}: clear evaluate"
+        return (
+            f"the champion is {now or 'none'}{since}, compared was {compared or 'none'}: clear the task "
+            "'evaluate' of this run to compare again"
+        )
 
     def _rolled_back(self, challenger: ModelVersion, entries: Sequence[Entry]) -> str:
         """Why a version that was rolled back may not return on the days that spoke for it before."""
@@ -181,7 +184,7 @@ class PromoteOperator(PipelineOperator):
         if rollback is None:
             return ""
         return (
-            f"version {challenger.version} was rolled back on {rollback.at[:10]} "
+            f"version {challenger.version} was rolled back on {rollback.at[:10]} by entry {rollback.seq} "
             f"({'; '.join(rollback.reasons)}): it has to beat the margin on days after those it was judged on"
         )
 
@@ -236,7 +239,7 @@ class PromoteOperator(PipelineOperator):
             ti_id=ti.id,
             options=[PROMOTE, KEEP],
             defaults=[KEEP],
-            subject=f"{name}: may version {version} take the champion's place?",
+            subject=f"{name}: may version {version} take the champion's place? (within {minutes:g} minutes)",
             body=approval_body(case.evidence, self._url(f"{case.page}.png"), self._url(f"{case.page}.html")),
             params={"comment": comment.serialize()},
         )

@@ -19,6 +19,12 @@ _MOST = 5000
 """Characters that MLflow keeps of a description."""
 _DECISIONS = 10
 _REASON = 240
+_ACTION = {
+    "promote": "promoted version",
+    "hold": "held back version",
+    "rollback": "rolled back to version",
+    "adopt": "took over version",
+}
 _STATE = {
     "champion": "is the **champion**",
     "was champion": "**was champion**",
@@ -46,7 +52,7 @@ def of_model(description: str, champion: str, entries: Sequence[Entry]) -> str:
 
 def _line(entry: Entry) -> str:
     reasons = _plain("; ".join(entry.reasons))
-    return f"- {words.when(entry.at)}: {entry.action} version {entry.version}: {reasons}"
+    return f"- {words.when(entry.at)}: {_ACTION[entry.action]} {entry.version}: {reasons}"
 
 
 def _took_place(entry: Entry, champion: str) -> bool:
@@ -71,7 +77,8 @@ def _measured(story: Story) -> str:
     if not measured or measured[0]["champion"] is None:
         values = [f"| {name} | {words.number(value)} |" for name, value in sorted(story.metrics.items())]
         return "\n".join(["| metric on its holdout | value |", "|---|---|", *values]) if values else ""
-    head = f"| metric on the same rows | this version | champion {story.evidence['champion']} | gain |"
+    gain = f"gain, above 0 is better ({words.interval(story.evidence)} interval)"
+    head = f"| metric on the same rows | this version | champion {story.evidence['champion']} | {gain} |"
     return "\n".join([head, "|---|---|---|---|", *(_row(each) for each in measured)])
 
 

@@ -99,13 +99,18 @@ class Story:
             name: math.fsum(job[name] for job in jobs) for name in ("seconds", "billable_seconds", "cost_usd")
         }
 
+    @property
+    def parent(self) -> str:
+        """The champion that it was measured against, the last time; empty for none."""
+        return str(self.evidence.get("champion", "") or self.record.get("compared_with", ""))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe form, with what is derived."""
         told = {
             "same_code": self.same_code,
             "approved_by": self.approved_by,
             "cost": self.cost,
-            "parents": [parent] if (parent := self.record.get("compared_with")) else [],
+            "parents": [self.parent] if self.parent else [],
         }
         return {**asdict(self), **told}
 
@@ -193,9 +198,9 @@ def _state(version: str, champion: str, decisions: Sequence[Decision]) -> str:
 
 
 def _evidence(entries: Sequence[Entry], version: str) -> dict[str, Any]:
-    """What the gate measured; a decision that needed no gate has no metrics."""
-    found = (each.evidence for each in reversed(entries) if each.version == version)
-    return next((dict(evidence) for evidence in found if "metrics" in evidence), {})
+    """What the gate measured, and by which entry; a decision that needed no gate has no metrics."""
+    found = ({**each.evidence, "entry": each.seq} for each in reversed(entries) if each.version == version)
+    return next((evidence for evidence in found if "metrics" in evidence), {})
 
 
 def _alias(models: Models, name: str) -> str:

@@ -53,7 +53,7 @@ def _parts(story: Story) -> Iterator[tuple[str, Iterable[str]]]:
     yield "The gate", _gate(story)
     if record:
         yield "Cost", _cost(story)
-        yield "Parents", _parents(record)
+        yield "Parents", _parents(story)
     yield "Decisions", [_decision(each) for each in story.decisions]
     yield "Not known", story.not_known
     yield "Links", [f"{name}: {url}" for name, url in story.links.items()]
@@ -148,15 +148,21 @@ def _gate(story: Story) -> Iterator[str]:
     holdout = evidence["holdout"]
     against = f"version {evidence['champion']}" if evidence["champion"] else "nobody: the first model"
     rows = f"{holdout['rows']:,} rows of {span(holdout['partitions'])}"
-    yield f"{evidence['verdict']}, against {against} on {rows}"
+    yield f"{evidence['verdict']} (entry {evidence['entry']}), against {against} on {rows}"
     if holdout.get("left_out"):
         yield f"left out {span(holdout['left_out'])}: {holdout['why_left_out']}"
     yield from evidence["reasons"]
+    yield f"a gain above 0 is better, whatever the metric; in brackets the interval of {interval(evidence)}"
     for each in evidence["metrics"]:
         yield _measured(each["metric"], each)
     slices = [each for each in evidence.get("slices", ()) if each["regressed"]]
     for each in slices[:_SHOWN_SLICES]:
         yield "worse: " + _measured(f"{each['column']} {each['value']}", each)
+
+
+def interval(evidence: Mapping[str, Any]) -> str:
+    """The confidence of the two-sided intervals of the gains: each side is missed with the gate's alpha."""
+    return f"{100 * (1 - 2 * evidence['method']['alpha']):g} %"
 
 
 def _measured(name: str, each: Mapping[str, Any]) -> str:
@@ -174,9 +180,8 @@ def _cost(story: Story) -> Iterator[str]:
     yield f"together {cost['seconds']:.1f} s, {cost['cost_usd']:.4f} USD"
 
 
-def _parents(record: Mapping[str, Any]) -> list[str]:
-    parent = record["compared_with"]
-    return [f"measured against version {parent}" if parent else "none: there was no champion yet"]
+def _parents(story: Story) -> list[str]:
+    return [f"measured against version {story.parent}" if story.parent else "none: there was no champion yet"]
 
 
 def _decision(each: Decision) -> str:

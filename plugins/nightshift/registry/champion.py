@@ -342,7 +342,8 @@ def _check_was_champion(ledger: Ledger, version: str) -> None:
     champions = _champions(ledger.entries())
     if version in champions:
         return
-    known = f"choose one of {', '.join(champions)}, or " if champions else ""
+    earlier = champions[1:]  # the first one is champion now
+    known = f"choose one of {', '.join(earlier)}, or " if earlier else "none was before this one; "
     raise ConfigError(
         f"version {version} of {ledger.model} never was its champion",
         fix=f"{known}say --anyway ('anyway' in the form) if you mean it",
@@ -358,10 +359,11 @@ def _unknown(models: Models, ledger: Ledger, to: str) -> ModelVersionAbsent:
     known = [each.version for each in models.versions(ledger.model)]
     if not known:
         return ModelVersionAbsent(f"{ledger.model} has no version at all in MLflow")
-    near = min(known, key=lambda each: abs(int(each) - int(to))) if to.isdecimal() else known[-1]
     some = ", ".join(known[-_SHOWN:]) + (f" and {len(known) - _SHOWN} older ones" * (len(known) > _SHOWN))
+    earlier = ", ".join(_champions(ledger.entries())[1:]) or "none"
     return ModelVersionAbsent(
-        f"{ledger.model} has no version {to!r}", fix=f"did you mean {near}? MLflow has {some}"
+        f"{ledger.model} has no version {to!r}",
+        fix=f"MLflow has {some}; champions before this one: {earlier}",
     )
 
 

@@ -249,7 +249,7 @@ class Ledger:
 
 
 def standing_rollback(entries: Sequence[Entry], version: str) -> Entry | None:
-    """The newest rollback that took ``version`` off the champion's place, unless it came back since.
+    """The rollback that took ``version`` off the champion's place, unless it came back since.
 
     A rollback to a version takes away every champion that came after that one, not the last alone.
     """
@@ -260,7 +260,7 @@ def standing_rollback(entries: Sequence[Entry], version: str) -> Entry | None:
             continue
         if entry.action == "rollback":
             since = _after(champions, entry.champion)
-            standing |= dict.fromkeys(since, entry)
+            standing = dict.fromkeys(since, entry) | standing
         standing.pop(entry.champion, None)
         champions.append(entry.champion)
     return standing.get(version)

@@ -115,8 +115,8 @@ def test_the_way_back(deployment: Deployment, said: Said) -> None:
 @pytest.mark.parametrize(
     ("to", "reason", "code", "words"),
     [
-        ("3", "bad", 2, "never was its champion. To fix: choose one of 2, 1, or say --anyway"),
-        ("30", "bad", 1, "has no version '30'. To fix: did you mean 3? MLflow has 1, 2, 3"),
+        ("3", "bad", 2, "never was its champion. To fix: choose one of 1, or say --anyway"),
+        ("30", "bad", 1, "has no version '30'. To fix: MLflow has 1, 2, 3; champions before this one: 1"),
         ("1", " ", 2, "a rollback needs a reason"),
     ],
     ids=["never champion", "unknown", "no reason"],
@@ -202,18 +202,19 @@ def test_an_mlflow_that_is_down_is_said_in_one_line_and_history_needs_none(
 def test_history_is_a_table_of_every_decision(deployment: Deployment, said: Said) -> None:
     code, told = said("registry", "history", deployment.name)
     assert code == 0
-    head, *rows = told.splitlines()
+    head, *rows, _, more = told.splitlines()
+    assert "nightshift why" in more
     assert head.split() == ["seq", "when", "(UTC)", "action", "version", "champion", "who", "why"]
     columns = [head.index(name) for name in ("action", "version", "champion", "who", "why")]
     first, second, third, fourth, fifth = columns
     assert [
         (row[first:second].strip(), row[second:third].strip(), row[third:fourth].strip()) for row in rows
     ] == [
-        ("promote", "1", "1"),
-        ("promote", "2", "2"),
+        ("promote", "1", "- -> 1"),
+        ("promote", "2", "1 -> 2"),
         ("hold", "3", "2"),
     ]
-    assert {row[fourth:fifth].strip() for row in rows} == {"night n1"}
+    assert {row[fourth:fifth].strip() for row in rows} == {"night"}
     assert [row[fifth:] for row in rows] == [f"because\\x1b[31m {number}" for number in range(3)]
     listed = json.loads(said("registry", "history", deployment.name, "--json")[1])
     assert [each["seq"] for each in listed] == [1, 2, 3]

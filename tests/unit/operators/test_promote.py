@@ -236,7 +236,10 @@ def test_a_comparison_with_another_champion_does_not_count(bench: Bench) -> None
     bench.first_champion()
     late = bench.evaluated("", better=0.4)
     found = bench.promote(bench.version(NEXT), late)
-    assert found["reasons"] == ["the champion is 1 (entry 1: promote), compared was none: clear evaluate"]
+    assert found["reasons"] == [
+        "the champion is 1 (entry 1: promote), compared was none: clear the task 'evaluate' of this run to "
+        "compare again"
+    ]
 
 
 def test_a_second_try_after_a_crash_between_ledger_and_alias_finishes_what_was_decided(bench: Bench) -> None:
@@ -402,7 +405,7 @@ def test_an_approval_that_comes_after_the_champion_has_changed_does_not_count(
     bench.ledger.append(Draft(action="promote", version=other.version, champion=other.version, who=WHO))
     found = goes_on(asked, answer(PROMOTE))
     assert (found["verdict"], found["champion"]["version"]) == ("hold", other.version)
-    assert "the champion is 3 (entry 2: promote), compared was 1" in found["reasons"][-1]
+    assert "too late: the champion is 3 (entry 2: promote), compared was 1" in found["reasons"][0]
 
 
 def test_a_version_that_was_rolled_back_meanwhile_is_not_promoted_by_an_answer_that_comes_late(
@@ -413,7 +416,7 @@ def test_a_version_that_was_rolled_back_meanwhile_is_not_promoted_by_an_answer_t
     roll_back(bench.models, bench.ledger, to="1", reason="wrong", who=WHO)
     found = goes_on(asked, answer(PROMOTE))
     assert (found["verdict"], found["champion"]["version"]) == ("hold", "1")
-    assert "was rolled back on" in found["reasons"][-1]
+    assert "too late: version 2 was rolled back on" in found["reasons"][0]
 
 
 def test_an_answer_is_kept_for_the_next_try_and_a_clear_asks_again(

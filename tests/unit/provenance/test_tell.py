@@ -112,7 +112,10 @@ def test_the_pages_of_model_and_version_in_mlflow_tell_it_in_short(nights: Night
     told(nights, ledger, nights.network)
     client, name = MlflowClient(nights.deployment.settings.mlflow_tracking_uri), nights.network.name
     version = client.get_model_version(name, nights.network.version).description
-    assert f"| metric on the same rows | this version | champion {nights.trees.version} | gain |" in version
+    assert (
+        f"| metric on the same rows | this version | champion {nights.trees.version} | gain, above 0 is"
+        in version
+    )
     assert "approved by ann" in version
     assert "[why](http://127.0.0.1:" in version
     assert "/nightshift/reports/" in version

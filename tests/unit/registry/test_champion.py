@@ -220,9 +220,19 @@ def test_a_rollback_is_a_line_in_the_ledger_and_moves_the_alias(models: Models, 
     ("to", "reason", "error", "said"),
     [
         ("1", "  ", ConfigError, "a rollback needs a reason"),
-        ("17", "bad", ModelVersionAbsent, r"no version '17'.*did you mean 3\? MLflow has 1, 2, 3$"),
-        ("latest", "bad", ModelVersionAbsent, "no version 'latest'.*MLflow has 1, 2, 3$"),
-        ("3", "bad", ConfigError, "never was its champion.*choose one of 2, 1, or say --anyway"),
+        (
+            "17",
+            "bad",
+            ModelVersionAbsent,
+            "no version '17'.*MLflow has 1, 2, 3; champions before this one: 1$",
+        ),
+        (
+            "latest",
+            "bad",
+            ModelVersionAbsent,
+            "no version 'latest'.*MLflow has 1, 2, 3; champions before this one: 1$",
+        ),
+        ("3", "bad", ConfigError, "never was its champion.*choose one of 1, or say --anyway"),
     ],
     ids=["no reason", "unknown", "no number", "never champion"],
 )
