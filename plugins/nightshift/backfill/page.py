@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from nightshift.backfill.calendar import DEFINITIONS, calendar
 from nightshift.backfill.state import State
 from nightshift.backfill.steps import REPROCESS
 from nightshift.backfill.table import duration, price
+from nightshift.pages import template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from nightshift.backfill.state import Mark
 
 __all__ = ["html"]
+
+_TEMPLATE = Path(__file__).parent / "templates" / "backfill.html.j2"
 
 _LISTED = 400
 _LEGEND = {
@@ -42,7 +43,7 @@ def html(plan: Plan, outcome: Outcome | None = None, *, run_url: str = "", annou
     """
     marks = plan.marks()
     left = outcome.left if outcome else {}
-    text: str = _template().render(
+    text: str = template(_TEMPLATE).render(
         plan=plan,
         outcome=outcome,
         reprocess=REPROCESS[plan.request.reprocess],
@@ -105,15 +106,3 @@ def _failed(plan: Plan) -> list[tuple[str, str, str]]:
         for key, why in {**step.reasons, **step.impossible}.items()
     ]
     return sorted(found)
-
-
-@lru_cache(maxsize=1)
-def _template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("backfill.html.j2")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from nightshift.gate.words import number, p_value, signed
+from nightshift.pages import template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["render"]
+
+_TEMPLATE = Path(__file__).parent / "templates" / "evidence.html.j2"
 
 _VERDICTS = {"promote": "promoted", "hold": "not promoted", "ask": "a person is asked"}
 _CUT = 200
@@ -27,7 +27,7 @@ def render(evidence: Mapping[str, Any], title: str, picture: bytes) -> str:
     :param picture: what :func:`nightshift.gate.picture.draw` made of the same evidence.
     """
     gate = evidence["gate"]
-    text: str = _template().render(
+    text: str = template(_TEMPLATE).render(
         it=evidence,
         title=title,
         picture=base64.b64encode(picture).decode(),
@@ -65,15 +65,3 @@ def _words(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_words, value))
     return "" if value is None else str(value)
-
-
-@lru_cache(maxsize=1)
-def _template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("evidence.html.j2")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from nightshift.pages import template
 from nightshift.provenance import words
 
 if TYPE_CHECKING:
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
     from nightshift.provenance.why import Story
 
 __all__ = ["html"]
+
+_TEMPLATE = Path(__file__).parent / "templates" / "why.html.j2"
 
 _SHOWN_SLICES = 60
 
@@ -29,7 +29,7 @@ def html(story: Story, history: bytes = b"") -> bytes:
     """
     record, evidence = story.record, story.evidence
     validation = record.get("validation", {})
-    text: str = _template().render(
+    text: str = template(_TEMPLATE).render(
         story=story,
         record=record,
         evidence=evidence,
@@ -67,15 +67,3 @@ def _trials(story: Story) -> list[dict[str, Any]]:
         {**trial, "best": trial["number"] == best}
         for trial in sorted(story.trials, key=lambda trial: trial["number"])
     ]
-
-
-@lru_cache(maxsize=1)
-def _template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("why.html.j2")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from nightshift.pages import template
 from nightshift.validation.summary import example_text, short
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from nightshift.validation.summary import ValidationSummary
 
 __all__ = ["Page", "html", "to_json"]
+
+_TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 
 _CELL = 120
 _EXAMPLES = 10
@@ -44,7 +45,7 @@ def html(page: Page) -> bytes:
     """The page; every value is escaped and cut, for rows hold whatever a source sends."""
     columns = [name for name in (page.rows[0] if page.rows else ()) if name not in ("reasons", "partition")]
     first = [name for name in columns if name == "row_id"]
-    text: str = _template().render(
+    text: str = template(_TEMPLATE).render(
         summary=page.summary,
         reasons=page.reasons,
         verdicts=[_line(verdict) for verdict in page.verdicts],
@@ -97,16 +98,3 @@ def _line(verdict: Verdict) -> dict[str, Any]:
 def _counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
     held = sum(verdict.success for verdict in verdicts)
     return {"held": held, "failed": len(verdicts) - held, "all": len(verdicts)}
-
-
-@lru_cache(maxsize=1)
-def _template() -> Any:
-    folder = Path(__file__).parent / "templates"
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")
