@@ -12,6 +12,7 @@ from nightshift.provenance import card, history
 from nightshift.provenance.page import html
 from nightshift.provenance.why import story_of
 from nightshift.registry.artifacts import Artifacts
+from nightshift.registry.champion import champion_version
 from nightshift.registry.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def leave_story(
     """
     links = _links(tracking, models, version)
     story = story_of(models, ledger, version, code_today=code_sha256(jobs_dir), links=links)
-    entries, champion = ledger.entries(), _champion(models, ledger)
+    entries, champion = ledger.entries(), champion_version(models, ledger)
     metric = pipeline.gate.metric
     points = history.points_of(models.versions(version.name), entries, metric, champion)
     picture = history.draw(version.name, metric, points, version.version, story.primary.get("champion"))
@@ -108,11 +109,3 @@ def _links(tracking: Tracking, models: Models, version: ModelVersion) -> dict[st
     if Artifacts(models.uri).exists(version.run_id, GATE):
         links["gate"] = f"{run}/artifacts/{GATE}"
     return links
-
-
-def _champion(models: Models, ledger: Ledger) -> str:
-    last = ledger.last()
-    if last is not None:
-        return last.champion
-    champion = models.champion(ledger.model)
-    return champion.version if champion else ""
