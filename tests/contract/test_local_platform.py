@@ -54,6 +54,29 @@ class TestLocalPlatform(PlatformContract):
         assert not is_alive(starts(counter)[0])
         wait_for(lambda: not is_alive(child))
 
+    def test_a_job_that_ends_while_it_is_looked_at_is_not_lost(
+        self, platform: LocalPlatform, spec: JobSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ref = platform.submit(self.but(spec, seconds=60), "toy-just-now")
+        folder = JobFolder(platform.home / ref.name)
+        running = wait_for(folder.status)
+        platform.stop(ref)
+        self.end(platform, ref)
+        folder.write_status(**{**running, "state": "running"})
+        answers = [True, False]
+
+        def looks(self: JobFolder) -> bool:
+            alive = answers.pop(0)
+            if alive:  # the runner says its last word right after this look, and dies
+                folder.write_status(**{**running, "state": "succeeded", "seconds": 1.0})
+            return alive
+
+        monkeypatch.setattr(JobFolder, "is_alive", looks)
+        status = platform.status(ref)
+        assert status is not None
+        assert status.failure is None
+        assert (folder.status() or {})["state"] == "succeeded"
+
     def test_a_job_outlives_the_process_that_submitted_it(
         self, platform: LocalPlatform, spec: JobSpec, counter: Path
     ) -> None:

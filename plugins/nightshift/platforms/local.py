@@ -122,13 +122,11 @@ class LocalPlatform(Platform):
         if not spec:  # never submitted, or somebody removed the folder
             return None
         submitted = spec["submitted_at"]
-        status = folder.status()
+        status, alive = self._last_word(folder)
         if status is None:
-            return self._pending(folder, submitted)
-        if not JobState(status["state"]).is_terminal and not folder.is_alive():
-            status = folder.status() or status  # a runner says its last word, then it dies
+            return self._pending(folder, submitted, alive)
         state = JobState(status["state"])
-        if not state.is_terminal and not folder.is_alive():
+        if not state.is_terminal and not alive:
             self._sweep(status)
             reason = "its runner died, or the host restarted"
             seconds = round(time.time() - status["started_at"], 3)
@@ -146,8 +144,17 @@ class LocalPlatform(Platform):
         return JobStatus(state, failure, reason, seconds, submitted)
 
     @staticmethod
-    def _pending(folder: JobFolder, submitted: float) -> JobStatus:
-        if time.time() - submitted > _START_PATIENCE_S and not folder.is_alive():
+    def _last_word(folder: JobFolder) -> tuple[dict[str, Any] | None, bool]:
+        """The runner's word and whether it lives, asked once: a runner says its last word, then it dies."""
+        status = folder.status()
+        alive = folder.is_alive()
+        if status is not None and not alive:
+            status = folder.status() or status
+        return status, alive
+
+    @staticmethod
+    def _pending(folder: JobFolder, submitted: float, alive: bool) -> JobStatus:
+        if time.time() - submitted > _START_PATIENCE_S and not alive:
             reason = "it was written down, but never started"
             return JobStatus(JobState.FAILED, Failure.LOST, reason, submitted_at=submitted)
         return JobStatus(JobState.PENDING, submitted_at=submitted)
