@@ -9,6 +9,11 @@ PLATFORM ?= local
 PARTITION ?= 2013-01-29
 ARGS ?=
 VENV := .venv/bin
+# What a platform's loopback cloud needs beside the rest.
+SETUP = $(if $(filter local,$(PLATFORM)),main,cloud)
+# Tests that share no machine-wide state, two files at a time; then those that start a whole Airflow each.
+APART := tests/unit tests/contract tests/dags
+STACKS := tests/integration tests/clouds tests/chaos
 CODE := plugins include dags tests benchmarks
 export PYTHON
 
@@ -21,20 +26,19 @@ help: ## List the targets
 	@echo "  PYTHON=/path/to/python3.11   the interpreter for .venv"
 	@echo "  AIRFLOW_PORT, MLFLOW_PORT    ports on loopback (8080, 5000)"
 	@echo "  PARTITION=2013-01-30         the night of the demo"
+	@echo "  PLATFORM=sagemaker           demo and up on a loopback AWS, whose jobs really run"
 	@echo "  ARGS='-k lake -x'            passed on by test and bench"
 
 setup: ## Install into .venv, nothing else (no server, no data)
 	@include/setup/setup.sh
 
-demo: ## Run one real night end to end: sample data, history, the stack, the night (PARTITION=...)
-	@case '$(PLATFORM)' in local) ;; *) \
-	  echo "make demo: PLATFORM=$(PLATFORM) is unknown; this version runs on: local" >&2; exit 2;; esac
-	@include/setup/setup.sh
-	@$(VENV)/nightshift demo --partition '$(PARTITION)'
+demo: ## Run one real night end to end (PARTITION=..., PLATFORM=local or sagemaker on a loopback AWS)
+	@include/setup/setup.sh $(SETUP)
+	@$(VENV)/nightshift --platform '$(PLATFORM)' demo --partition '$(PARTITION)'
 
-up: ## Start MLflow and Airflow without running a night
-	@include/setup/setup.sh
-	@$(VENV)/nightshift up
+up: ## Start MLflow and Airflow without running a night (PLATFORM=...)
+	@include/setup/setup.sh $(SETUP)
+	@$(VENV)/nightshift --platform '$(PLATFORM)' up
 
 down: ## End every process of the stack and make sure that none is left
 	@if [ -x $(VENV)/nightshift ]; then $(VENV)/nightshift down; else echo 'nothing is installed, nothing runs'; fi
@@ -49,7 +53,14 @@ test-servers: setup-dev
 	@tests/install_servers.sh
 
 test: test-servers ## Install what the tests need and run them all (ARGS=...)
+ifeq ($(strip $(ARGS)),)
+	@failed=0; \
+	$(VENV)/python -m pytest $(APART) --numprocesses 2 --dist loadfile || failed=1; \
+	$(VENV)/python -m pytest $(STACKS) || failed=1; \
+	exit $$failed
+else
 	@$(VENV)/python -m pytest $(ARGS)
+endif
 
 chaos: setup-dev ## Kill pieces of a real Airflow, one after the other, and count the jobs (ARGS=...)
 	@$(VENV)/python -m pytest tests/chaos --chaos $(ARGS)
@@ -57,7 +68,7 @@ chaos: setup-dev ## Kill pieces of a real Airflow, one after the other, and coun
 lint: setup-dev ## ruff, mypy and the rule which package may import which
 	@$(VENV)/ruff check $(CODE)
 	@$(VENV)/ruff format --check $(CODE)
-	@$(VENV)/mypy plugins/nightshift include/jobs
+	@$(VENV)/mypy plugins/nightshift include/jobs include/localcloud
 	@$(VENV)/lint-imports
 
 format: setup-dev ## Let ruff correct what it can

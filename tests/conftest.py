@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
 # Airflow makes its home when it is imported; not in the home folder of whoever runs the tests.
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="nightshift-tests-airflow-"))
 
-pytest_plugins = ["tests.fakes.alerts", "tests.fakes.azurite", "tests.fakes.mlflow", "tests.fakes.s3"]
+pytest_plugins = [
+    "localcloud.pytest_plugin",
+    "tests.fakes.alerts",
+    "tests.fakes.azurite",
+    "tests.fakes.mlflow",
+    "tests.fakes.s3",
+]
+
+
+@pytest.fixture(scope="session")
+def loopback_aws_options() -> tuple[str, ...]:
+    """Many small jobs at once, and none that may take its time to end."""
+    return ("--parallel", "12", "--grace", "1", "--interruption", "0.1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs the project into .venv: `include/setup/setup.sh [dev]`. Does nothing, quickly, when nothing has changed.
+# Installs the project into .venv: `include/setup/setup.sh [main|cloud|dev]`; cloud adds the loopback clouds. Does nothing, quickly, when nothing has changed.
 # PYTHON=... chooses the interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 kind=${1:-main}
 requirements=(requirements.txt)
-[ "$kind" = dev ] && requirements+=(requirements-dev.txt)
+[ "$kind" = cloud ] && requirements+=(requirements-cloud.txt)
+[ "$kind" = dev ] && requirements+=(requirements-cloud.txt requirements-dev.txt)
 venv=$PWD/.venv
 stamp=$venv/.installed-$kind
 log=$PWD/var/logs/setup.log
@@ -20,7 +21,7 @@ die() { # message, what to do
 
 # What the environment depends on: the requirement files, this script, the interpreter, the place.
 wanted() {
-    { cat requirements.txt requirements-dev.txt constraints.txt include/setup/setup.sh; echo "$PWD ${PYTHON:-}"; } |
+    { cat requirements.txt requirements-cloud.txt requirements-dev.txt constraints.txt include/setup/setup.sh; echo "$PWD ${PYTHON:-}"; } |
         sha256sum | cut -d' ' -f1
 }
 
@@ -162,7 +163,8 @@ for file in "${requirements[@]}"; do arguments+=(-r "$file"); done
 pip_quietly install "${arguments[@]}" || explain_failure
 install_ourselves
 wanted >"$stamp"
-[ "$kind" = dev ] && cp "$stamp" "$venv/.installed-main"
+[ "$kind" = main ] || cp "$stamp" "$venv/.installed-main"
+[ "$kind" = dev ] && cp "$stamp" "$venv/.installed-cloud"
 took=$((SECONDS - begun))
 [ "$kind" = dev ] && [ -f var/setup.json ] || printf '{"seconds": %d, "python": "%s"}\n' "$took" "$("$venv/bin/python" -V | cut -d' ' -f2)" >var/setup.json
 echo "setup: done in $took s"
