@@ -1,4 +1,4 @@
-"""``python -m jobs train|tune|evaluate|score``: run one job and end with an exit code that says how."""
+"""``python -m jobs KIND``: run one job and end with an exit code that says how."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["main"]
+
+_MODULES = {"features": "feature_rows"}
+"""Modules that are not named as the kind of job that they do."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,7 +73,7 @@ def _run(kind: str | None, places: dict[str, Path]) -> None:
     job = read_job(kind, places)
     say(f"{job.spec.kind} {job.spec.pipeline} {job.spec.partition} with {job.spec.model}")
     try:
-        import_module(f"jobs.{job.spec.kind}").run(job)
+        import_module(f"jobs.{_MODULES.get(job.spec.kind, job.spec.kind)}").run(job)
     finally:
         if job.spec.tmp is not None:
             shutil.rmtree(job.spec.tmp, ignore_errors=True)

@@ -46,7 +46,7 @@ __all__ = [
     "write_parquet",
 ]
 
-KINDS = ("train", "tune", "evaluate", "score")
+KINDS = ("train", "tune", "trial", "evaluate", "features", "score", "probe")
 
 
 class BadInput(Exception):
@@ -77,13 +77,18 @@ class SplitsSpec:
 
 @dataclass(frozen=True, slots=True)
 class TuningSpec:
-    """The search space (as in the pipeline file) and how it is searched."""
+    """The search space (as in the pipeline file) and how it is searched.
+
+    ``strategy`` and ``warm_start`` are for a cloud's tuner; ``jobs.tune`` leaves them aside.
+    """
 
     search_space: Mapping[str, Any]
     metric: str = "average_precision"
     trials: int = 12
     parallelism: int = 2
     pruning: bool = True
+    strategy: str = "bayesian"
+    warm_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +226,8 @@ def locate(flags: Mapping[str, str | None], env: Mapping[str, str]) -> dict[str,
     """Return the paths of spec, input, output and checkpoints.
 
     Whole trees travel on SageMaker in the model folder (``/opt/ml/model``), which is therefore the
-    output. The specification may lie in the input as channel ``spec``.
+    output. The specification may lie in the input as channel ``spec``. The variables of SageMaker are those
+    of its training toolkit, for a script of one's own; :mod:`jobs.sagemaker` gives flags.
 
     :raises BadInput: naming the flag and the variable that would tell a place that is not told.
     """
@@ -244,9 +250,9 @@ def _first(name: str, flags: Mapping[str, str | None], env: Mapping[str, str]) -
 def _sagemaker(env: Mapping[str, str]) -> dict[str, str]:
     if "SM_MODEL_DIR" not in env:
         return {}
-    base = env.get("SM_INPUT_DIR", "/opt/ml/input")
-    found = {"input": f"{base}/data", "output": env["SM_MODEL_DIR"]}
-    found["checkpoints"] = env.get("SM_CHECKPOINT_DIR", "/opt/ml/checkpoints")
+    base = env.get("SAGEMAKER_BASE_DIR") or "/opt/ml"
+    found = {"input": env.get("SM_INPUT_DIR", f"{base}/input") + "/data", "output": env["SM_MODEL_DIR"]}
+    found["checkpoints"] = env.get("SM_CHECKPOINT_DIR", f"{base}/checkpoints")
     if "SM_CHANNEL_SPEC" in env:
         found["spec"] = env["SM_CHANNEL_SPEC"] + "/job.json"
     return found
@@ -335,8 +341,11 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def write_error(output: Path | None, error: BaseException) -> None:
-    """Leave ``error.json`` behind for whoever asks why; a full disk must not hide the reason itself."""
-    if output is None:
+    """Leave ``error.json`` behind for whoever asks why; a full disk must not hide the reason itself.
+
+    Where several processes train, the others are ended when one fails: its reason stays.
+    """
+    if output is None or (isinstance(error, Terminated) and (output / "error.json").exists()):
         return
     with contextlib.suppress(OSError):
         write_json(output / "error.json", {"type": type(error).__name__, "message": str(error)})

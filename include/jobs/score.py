@@ -12,16 +12,16 @@ from jobs.features import batches
 from jobs.models import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     import numpy as np
     import pandas as pd
 
-    from jobs.contract import Job
+    from jobs.contract import Job, JobSpec
     from jobs.models import Scorer
 
-__all__ = ["run", "score_frames"]
+__all__ = ["CHAMPION", "Seen", "each_day", "predict", "rows_to_score", "run", "score_frames"]
 
 CHANNEL, CHAMPION = "clean", "champion"
 
@@ -35,22 +35,10 @@ def run(job: Job) -> None:
     :raises BadInput: when no partition has rows, or the input no champion.
     :raises RuntimeError: when predictions and rows of none match one to one.
     """
-    started, spec = time.perf_counter(), job.spec
-    days = spec.splits.holdout or (spec.partition,)
+    started = time.perf_counter()
     champion = cache(lambda: load(job.input / "models" / CHAMPION))
     shutil.rmtree(job.output / "predictions", ignore_errors=True)  # of an earlier try
-    scored: dict[str, dict[str, int]] = {}
-    failed: dict[str, str] = {}
-    for day in days:
-        try:
-            scored[day] = _score(job, champion, day)
-        except (BadInput, RuntimeError) as error:
-            if len(days) == 1:
-                raise
-            say(f"{day} cannot be scored: {error}")
-            failed[day] = f"{type(error).__name__}: {error}"
-    if not scored:
-        raise RuntimeError(f"no partition could be scored; the last one: {failed.popitem()[1]}")
+    scored, failed = each_day(job.spec, lambda day: _score(job, champion, day))
     seconds = time.perf_counter() - started
     rows = {key: sum(counts[key] for counts in scored.values()) for key in ("rows_in", "rows_out")}
     write_json(
@@ -60,9 +48,33 @@ def run(job: Job) -> None:
     metric("rows_per_s", rows["rows_out"] / seconds)
 
 
+def each_day(
+    spec: JobSpec, work: Callable[[str], dict[str, int]]
+) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
+    """Do the work for each partition to score: its counts by day, and why a day has none.
+
+    :raises BadInput: of the only day, or
+    :raises RuntimeError: when none of several could be done.
+    """
+    days = spec.splits.holdout or (spec.partition,)
+    done: dict[str, dict[str, int]] = {}
+    failed: dict[str, str] = {}
+    for day in days:
+        try:
+            done[day] = work(day)
+        except (BadInput, RuntimeError) as error:
+            if len(days) == 1:
+                raise
+            say(f"{day} cannot be scored: {error}")
+            failed[day] = f"{type(error).__name__}: {error}"
+    if not done:
+        raise RuntimeError(f"no partition could be scored; the last one: {failed.popitem()[1]}")
+    return done, failed
+
+
 def _score(job: Job, champion: Callable[[], Scorer], day: str) -> dict[str, int]:
     """One partition; how many rows it has and how many predictions."""
-    row_ids = _row_ids(job.input / CHANNEL / f"partition={day}", day)
+    row_ids = rows_to_score(job, day)
     frames = batches(job.spec, job.input, [day], job.spec.scoring.batch_rows)
     rows = score_frames(champion(), frames, row_ids, job.output / "predictions" / day)
     return {"rows_in": len(row_ids), "rows_out": rows}
@@ -85,11 +97,12 @@ def score_frames(scorer: Scorer, frames: Iterable[pd.DataFrame], row_ids: np.nda
     return rows
 
 
-def _row_ids(folder: Path, partition: str) -> np.ndarray:
-    """The ids of the rows to score, read from the input itself and not through the features, sorted."""
+def rows_to_score(job: Job, partition: str) -> np.ndarray:
+    """The ids of a partition's rows, read from the input itself and not through the features, sorted."""
     import numpy as np
     import pyarrow.parquet as pq
 
+    folder = job.input / CHANNEL / f"partition={partition}"
     files = sorted(folder.glob("*.parquet"))
     ids = [pq.read_table(file, columns=["row_id"], partitioning=None)["row_id"].to_numpy() for file in files]
     found = np.sort(np.concatenate(ids)) if ids else np.empty(0, dtype=np.int64)
@@ -101,9 +114,10 @@ def _row_ids(folder: Path, partition: str) -> np.ndarray:
     return found
 
 
-def predict(scorer: Scorer, frame: pd.DataFrame) -> np.ndarray:
+def predict(scorer: Scorer, frame: pd.DataFrame, row_ids: Sequence[object] | None = None) -> np.ndarray:
     """One probability a row.
 
+    :param row_ids: what an error calls the rows; the frame's own where it is left out.
     :raises RuntimeError: when the model gives another number of values, or one that is no probability.
     """
     predictions = scorer.predict_proba(frame)
@@ -111,8 +125,9 @@ def predict(scorer: Scorer, frame: pd.DataFrame) -> np.ndarray:
         raise RuntimeError(f"the model gave {predictions.shape} values for {len(frame)} rows")
     wrong = ~((predictions >= 0.0) & (predictions <= 1.0))
     if wrong.any():
-        row_id = frame["row_id"].to_numpy()[wrong][0]
-        raise RuntimeError(f"{wrong.sum()} predictions are no probabilities, the first for row_id {row_id}")
+        names = frame["row_id"].tolist() if row_ids is None else row_ids
+        first = names[int(wrong.argmax())]
+        raise RuntimeError(f"{wrong.sum()} predictions are no probabilities, the first for row_id {first}")
     return predictions
 
 

@@ -16,13 +16,15 @@ from jobs.trials import Search
 from jobs.tune_pictures import draw, importances
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import optuna
     import pandas as pd
 
     from jobs.contract import Job, TuningSpec
     from jobs.trial_workers import Event, Fit, Worker
 
-__all__ = ["run"]
+__all__ = ["objective", "run"]
 
 _IMPORTS = {
     "hist_gradient_boosting": ("sklearn.compose", "sklearn.ensemble", "sklearn.metrics", "sklearn.pipeline"),
@@ -46,12 +48,15 @@ def run(job: Job) -> None:
     if before:
         say(f"resumed: {before} of {search.asked} trials are done already")
     if before < search.asked:
-        _Tuning(search, spec.tuning, _objective(job, spec.tuning)).go()
+        _Tuning(search, spec.tuning, objective(job, spec.tuning)).go()
     _write(job, search, spec.tuning.metric, time.perf_counter() - started)
 
 
-def _objective(job: Job, tuning: TuningSpec) -> Fit:
-    """What a worker does with one set of values. The frames are built here, once, and shared by fork."""
+def objective(job: Job, tuning: TuningSpec, checkpoints: Path | None = None) -> Fit:
+    """What is done with one set of values. The frames are built here, once: workers share them by fork.
+
+    :raises BadInput: when the days have no labelled rows.
+    """
     spec, model = job.spec, module(job.spec.model)
     for name in _IMPORTS.get(spec.model, ()):
         import_module(name)
@@ -70,6 +75,7 @@ def _objective(job: Job, tuning: TuningSpec) -> Fit:
             target=spec.target,
             hyperparameters={**spec.hyperparameters, **values},
             seed=spec.seed,
+            checkpoints=checkpoints,
             report=report,
             metric=tuning.metric,
         )

@@ -1,14 +1,16 @@
-"""A stand-in for ``include/jobs`` whose jobs start in milliseconds and do what the test's document says."""
+"""A stand-in for ``include/jobs`` whose jobs start in milliseconds and do what the test's document says.
+
+Only ``jobs.sagemaker``, which knows nothing of what it starts, is the real one.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+import shutil
+from pathlib import Path
 
 __all__ = ["make_toy_jobs", "starts"]
 
+_JOBS = Path(__file__).parents[2] / "include" / "jobs"
 _MAIN = """
 import json, os, pathlib, signal, subprocess, sys, time
 a = dict(zip(sys.argv[2::2], sys.argv[3::2]))
@@ -45,6 +47,7 @@ def make_toy_jobs(folder: Path) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "__main__.py").write_text(_MAIN)
+    shutil.copy(_JOBS / "sagemaker.py", package)
     return folder
 
 

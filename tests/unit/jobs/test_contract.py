@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobs.__main__ import main
-from jobs.contract import BadInput, JobSpec, atomic, locate, metric, read_job, write_json
+from jobs.contract import (
+    BadInput,
+    JobSpec,
+    Terminated,
+    atomic,
+    locate,
+    metric,
+    read_job,
+    write_error,
+    write_json,
+)
 from tests.fakes.job_inputs import job_json, write_job
 
 if TYPE_CHECKING:
@@ -38,7 +48,7 @@ def test_a_job_json_gets_types() -> None:
         ({"features": {"engine": "duckdb"}}, "field features.module is missing"),
         ({"seed": "1"}, "seed must be int, not '1'"),
         ({"seed": True}, "seed must be int, not True"),
-        ({"kind": "teach"}, "kind must be one of train, tune, evaluate, score"),
+        ({"kind": "teach"}, "kind must be one of train, tune, trial, evaluate"),
         ({"partition": "2013-02-30"}, "'2013-02-30' is no partition"),
         ({"splits": {"train": "2013-01-01"}}, "splits.train must be a list of partitions"),
         ({"splits": {"train": [20130101]}}, "20130101 is no partition"),
@@ -73,6 +83,11 @@ def test_sagemaker_tells_all_four_places() -> None:
         "checkpoints": "/opt/ml/checkpoints",
         "spec": "/opt/ml/input/data/spec/job.json",
     }
+
+
+def test_sagemakers_places_move_with_its_base_folder() -> None:
+    found = locate({}, {"SM_MODEL_DIR": "/base/model", "SAGEMAKER_BASE_DIR": "/base"})
+    assert (str(found["input"]), str(found["checkpoints"])) == ("/base/input/data", "/base/checkpoints")
 
 
 def test_azure_ml_tells_all_four_places() -> None:
@@ -126,6 +141,12 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         write()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_reason_of_the_process_that_failed_stays_when_the_others_are_ended(tmp_path: Path) -> None:
+    write_error(tmp_path, ValueError("out of memory"))
+    write_error(tmp_path, Terminated("SIGTERM"))
+    assert json.loads((tmp_path / "error.json").read_text())["message"] == "out of memory"
 
 
 @pytest.fixture

@@ -12,16 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.__main__ import main
-from jobs.contract import JobSpec
-from jobs.features import build
-from jobs.models import module
 from jobs.score import Seen, predict
+from tests.fakes.champions import QUICK, link_inputs, save_champion
 from tests.fakes.job_inputs import PARTITIONS, JobInputs, job_json, write_job
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-QUICK = {"hist_gradient_boosting": {"max_iter": 10}, "torch_mlp": {"max_epochs": 1}}
 DAY = PARTITIONS[-1]
 
 
@@ -35,23 +32,6 @@ def scored(
     save_champion(request.param, job_inputs, folder / "input")
     assert score(folder) == 0
     return folder
-
-
-def link_inputs(inputs: JobInputs, folder: Path) -> None:
-    """The shared input channels, in a folder that may be written to."""
-    folder.mkdir(parents=True)
-    for channel in ("clean", "weather", "planes"):
-        (folder / channel).symlink_to(inputs.folder / channel)
-
-
-def save_champion(model: str, inputs: JobInputs, folder: Path) -> None:
-    """Fit a small model on four days and put it where a score job looks for it."""
-    spec = JobSpec.from_dict(job_json("score"))
-    frame = build(spec, inputs.folder, PARTITIONS[8:12])
-    days = frame["partition"] < PARTITIONS[11]
-    fitted = module(model).fit(frame[days], frame[~days], target="late", hyperparameters=QUICK[model], seed=1)
-    (folder / "models").mkdir()
-    fitted.save(folder / "models" / "champion", frame.head(5))
 
 
 def score(folder: Path, **changes: Any) -> int:
