@@ -6,15 +6,17 @@ import datetime as dt
 
 from airflow.sdk import DAG
 
-from nightshift.hooks.platform import PLATFORMS
-from nightshift.operators.dag_parts import NIGHTLY
+from nightshift.operators.dag_parts import NIGHTLY, has_endpoint, pipelines
 from nightshift.operators.reap import ReapOperator
+from nightshift.operators.tend import TendEndpointsOperator
 
 DOC = """
 A job is stopped when its task is killed, cleared, marked or timed out: by the worker, or by the triggerer.
 What slips through, because one of these died at the wrong moment, is found here by its tags: a job of this
 deployment that has not ended, and whose task instance does not wait for it any more. It is looked at twice,
 stopped, told, and what it saved is added up in the task's result.
+
+An endpoint whose deployment was given up half-way is brought back to what it served before.
 """
 
 with DAG(
@@ -29,4 +31,6 @@ with DAG(
     max_active_runs=1,
     default_args={"owner": "nightshift"},
 ):
-    ReapOperator(task_id="reap", platforms=PLATFORMS, **NIGHTLY)
+    ReapOperator(task_id="reap", **NIGHTLY)
+    if any(has_endpoint(pipeline) for pipeline in pipelines()):
+        TendEndpointsOperator(task_id="endpoints", **NIGHTLY)

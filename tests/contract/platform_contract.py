@@ -66,7 +66,7 @@ class PlatformContract:
         ref = platform.submit(spec, "toy-1")
         assert self.end(platform, ref).state is JobState.SUCCEEDED
         result = platform.result(ref)
-        assert (Path(result.output_uri.removeprefix("file://")) / "metrics.json").exists()
+        assert (platform.fetch(result.output_uri) / "metrics.json").exists()
         assert result.seconds > 0
         assert platform.logs(ref).lines[0] == "started train"
 
@@ -146,7 +146,7 @@ class PlatformContract:
         )
         ref = platform.submit(replace(self.but(spec, echo_inputs=True), inputs=inputs), "toy-in")
         self.end(platform, ref)
-        seen = (Path(platform.result(ref).output_uri.removeprefix("file://")) / "inputs.json").read_text()
+        seen = (platform.fetch(platform.result(ref).output_uri) / "inputs.json").read_text()
         assert '"clean/partition=1/a.txt": "a"' in seen
         assert '"clean/partition=1/b.txt"' not in seen
         assert '"models/champion/partition=1/b.txt": "b"' in seen
@@ -160,9 +160,10 @@ class PlatformContract:
         assert platform.find({"pipeline": "other"}) == []
 
     def test_what_a_job_was_told_is_remembered_without_its_secrets(
-        self, platform: Platform, spec: JobSpec
+        self, platform: Platform, spec: JobSpec, tmp_path: Path
     ) -> None:
-        channel = JobInput("clean", "file:///nowhere", "ab" * 32, ("a.parquet",), {"secret": "hunter2"})
+        (tmp_path / "a.parquet").write_text("rows")
+        channel = JobInput("clean", tmp_path.as_uri(), "ab" * 32, ("a.parquet",), {"secret": "hunter2"})
         told = replace(spec, inputs=(channel,), candidates=(Machine(cpus=1),))
         ref = platform.submit(told, "toy-told")
         self.end(platform, ref)
@@ -193,7 +194,7 @@ class PlatformContract:
         monkeypatch.setenv("AIRFLOW_CONN_SECRET", "hunter2")
         ref = platform.submit(spec, "toy-env")
         self.end(platform, ref)
-        folder = Path(platform.result(ref).output_uri.removeprefix("file://"))
+        folder = platform.fetch(platform.result(ref).output_uri)
         assert "hunter2" not in (folder / "environment.json").read_text()
 
 

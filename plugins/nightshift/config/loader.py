@@ -27,8 +27,10 @@ except ImportError:  # a PyYAML built without libyaml: slower, same result
     from yaml import SafeLoader as _Loader  # type: ignore[assignment]
 
 
-def load_pipeline(path: Path) -> Pipeline:
+def load_pipeline(path: Path, platform: str = "") -> Pipeline:
     """The pipeline of one file.
+
+    :param platform: takes the place of the file's own (``[nightshift] platform``).
 
     :raises ConfigError: with every wrong field of the file, each with what to write instead.
     """
@@ -44,7 +46,7 @@ def load_pipeline(path: Path) -> Pipeline:
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path.name} is not a mapping of sections", fix="see docs/pipeline-file.md")
     try:
-        pipeline = Pipeline.model_validate(data)
+        pipeline = Pipeline.model_validate({**data, "platform": platform} if platform else data)
     except ValidationError as error:
         raise ConfigError(_explain(path, error)) from None
     if pipeline.pipeline != path.stem:
@@ -62,7 +64,7 @@ def load_all(settings: Settings) -> tuple[list[Pipeline], dict[Path, NightshiftE
     folder = settings.pipelines_dir
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         try:
-            pipeline = load_pipeline(path)
+            pipeline = load_pipeline(path, settings.platform)
             _check_files(path, pipeline, settings)
             good.append(pipeline)
         except ConfigError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,14 +16,22 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 __all__ = [
     "LEAST_CLUSTERS",
     "MINIMISED",
+    "AlarmsConfig",
     "AlertsConfig",
+    "AutoscalingConfig",
+    "CanaryConfig",
+    "CaptureConfig",
     "CategoricalRange",
+    "CheckConfig",
+    "EndpointConfig",
     "FeaturesConfig",
     "FloatRange",
     "GateConfig",
+    "InstancesConfig",
     "IntRange",
     "LimitsConfig",
     "MachineConfig",
+    "MonitoringConfig",
     "PartitionsConfig",
     "Pipeline",
     "ReferenceConfig",
@@ -130,13 +139,16 @@ class WindowConfig(_Section):
 
 
 class MachineConfig(_Section):
-    """A machine to run on.
+    """A machine to run on. What is said of clouds counts on clouds, so that one file runs everywhere."""
 
-    ``cpus`` are threads for numerical libraries; with more than one of ``gpus`` a job runs under torchrun.
-    """
-
-    cpus: int | None = Field(None, ge=1)
-    gpus: int = Field(0, ge=0)
+    cpus: int | None = Field(None, ge=1, description="Threads for numerical libraries; CPUs on a cloud.")
+    gpus: int = Field(0, ge=0, description="With more than one a job runs under torchrun.")
+    memory_gib: int | None = Field(None, ge=1, description="On a cloud: GiB that the machine has at least.")
+    instances: int = Field(1, ge=1, description="On a cloud: machines at once, under torchrun.")
+    spot: bool = Field(False, description="On a cloud: cheaper machines that may be taken away.")
+    instance_type: str | None = Field(
+        None, description="The cloud's own word, e.g. ml.g5.xlarge; left out, the cheapest that fits."
+    )
 
 
 class ResourcesConfig(MachineConfig):
@@ -151,7 +163,8 @@ class ResourcesConfig(MachineConfig):
     @property
     def every_candidate(self) -> tuple[MachineConfig, ...]:
         """The machine asked for first, then the others."""
-        return (MachineConfig(cpus=self.cpus, gpus=self.gpus), *self.candidates)
+        first = MachineConfig(**{name: getattr(self, name) for name in MachineConfig.model_fields})
+        return (first, *self.candidates)
 
 
 class TrainingConfig(_Section):
@@ -205,7 +218,13 @@ class TuningConfig(_Section):
     metric: Metric = "average_precision"
     trials: int = Field(12, ge=1)
     parallelism: int = Field(2, ge=1)
-    pruning: bool = True
+    pruning: bool = Field(True, description="Trials that lag behind are ended early.")
+    strategy: Literal["bayesian", "random", "hyperband"] = Field(
+        "bayesian", description="How a cloud's tuner searches; this machine's own always does it by TPE."
+    )
+    warm_start: bool = Field(
+        False, description="On a cloud: start from the trials of the search for an earlier partition."
+    )
     every: int = Field(1, ge=1, description="Due on every n-th partition, counted from the start.")
     resources: ResourcesConfig = ResourcesConfig()
 
@@ -294,6 +313,116 @@ class ScoringConfig(_Section):
     resources: ResourcesConfig = ResourcesConfig()
 
 
+_ALARMED_MINUTES = 20.0
+
+
+class CanaryConfig(_Section):
+    """How a new model comes to an endpoint: beside the old one, with a share of the requests, for a while."""
+
+    weight: float = Field(0.1, gt=0.0, lt=1.0, description="Share of the requests that it answers at first.")
+    minutes: float = Field(
+        10.0, ge=0.0, description="So long both answer, A/B; then the new model takes all requests."
+    )
+
+
+class CheckConfig(_Section):
+    """Real rows whose answers must be the batch predictions of the same model."""
+
+    rows: int = Field(32, ge=1, le=500)
+    tolerance: float = Field(1e-9, ge=0.0, description="By how much an answer may differ.")
+    resources: ResourcesConfig = ResourcesConfig()
+
+
+class AutoscalingConfig(_Section):
+    """Machines follow the requests, between ``instances.min`` and ``instances.max``."""
+
+    invocations_per_minute: float = Field(gt=0.0, description="That one machine is to answer.")
+    scale_out_cooldown_s: int = Field(60, ge=0, description="Seconds between two additions.")
+    scale_in_cooldown_s: int = Field(300, ge=0, description="Seconds between two removals.")
+
+
+class InstancesConfig(_Section):
+    """How many machines answer."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> InstancesConfig:
+        if self.max < self.min:
+            raise ValueError(f"max is {self.max} and min is {self.min}")
+        return self
+
+
+class CaptureConfig(_Section):
+    """Requests and answers that are kept, in the object store beside the jobs."""
+
+    percentage: int = Field(100, ge=1, le=100)
+
+
+class MonitoringConfig(_Section):
+    """When what was captured is looked at."""
+
+    cron: str = Field("0 * * * *", description="'0 * * * *', '0 5 * * *' or '0 */6 * * *': whole hours.")
+    enabled: bool = True
+
+    @field_validator("cron")
+    @classmethod
+    def _whole_hours(cls, value: str) -> str:
+        if not re.fullmatch(r"0 (\*|[01]?\d|2[0-3]|\*/([1-9]|1\d|2[0-4])) \* \* \*", value):
+            raise ValueError(
+                "an endpoint is looked at every hour at most: '0 * * * *', '0 5 * * *', '0 */6 * * *'"
+            )
+        return value
+
+
+class AlarmsConfig(_Section):
+    """What sends a deployment back while it goes on, and warns afterwards."""
+
+    errors_per_minute: int | None = Field(None, ge=1, description="Answers that are errors of the server.")
+    latency_ms: float | None = Field(None, gt=0, description="Of the model, for 95 of 100 requests.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> AlarmsConfig:
+        if self.errors_per_minute is None and self.latency_ms is None:
+            raise ValueError("say errors_per_minute, latency_ms or both, or leave the section out")
+        return self
+
+
+class EndpointConfig(_Section):
+    """Real time: where the champion answers requests. It counts on clouds; elsewhere nothing is deployed."""
+
+    machine: MachineConfig = MachineConfig()
+    instances: InstancesConfig = InstancesConfig()
+    canary: CanaryConfig | None = CanaryConfig()
+    check: CheckConfig = CheckConfig()
+    autoscaling: AutoscalingConfig | None = None
+    capture: CaptureConfig | None = None
+    monitoring: MonitoringConfig | None = None
+    alarms: AlarmsConfig | None = None
+    timeout_minutes: float = Field(
+        60.0, ge=10.0, le=480.0, description="That one change of the endpoint may take."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EndpointConfig:
+        if self.machine.spot or self.machine.instances != 1:
+            raise ValueError("machine: an endpoint has no spot machines, and its count is said by instances")
+        if self.autoscaling is None and self.instances.max != self.instances.min:
+            raise ValueError(
+                f"instances.max is {self.instances.max}, but nothing adds machines: say autoscaling too"
+            )
+        if self.autoscaling is not None and self.instances.max == self.instances.min:
+            raise ValueError("autoscaling needs an instances.max above instances.min")
+        if self.alarms is not None and self.timeout_minutes < _ALARMED_MINUTES:
+            raise ValueError(
+                f"alarms need timeout_minutes of {_ALARMED_MINUTES:g} at least: they are watched meanwhile"
+            )
+        if self.monitoring is not None and self.capture is None:
+            raise ValueError("monitoring looks at what is captured: say capture too")
+        return self
+
+
 class AlertsConfig(_Section):
     """What is told, and where; the addresses are in the connections, never here."""
 
@@ -314,7 +443,7 @@ class Pipeline(_Section):
     description: str
     owner: str = "nightshift"
     tags: tuple[str, ...] = ()
-    platform: Literal["local"] = "local"
+    platform: Literal["local", "sagemaker"] = "local"
     partitions: PartitionsConfig
     source: SourceConfig
     references: dict[str, ReferenceConfig] = {}
@@ -324,6 +453,7 @@ class Pipeline(_Section):
     tuning: TuningConfig | None = None
     gate: GateConfig = GateConfig()
     scoring: ScoringConfig = ScoringConfig()
+    endpoint: EndpointConfig | None = None
     alerts: AlertsConfig = AlertsConfig()
 
     @model_validator(mode="after")

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from nightshift.errors import ConfigError
 
-__all__ = ["Lookup", "Settings"]
+__all__ = ["SAGEMAKER_OPTIONS", "Lookup", "Settings"]
 
 Lookup = Callable[[str], str | None]
 
 PROJECT = Path(__file__).resolve().parents[3]
+
+SAGEMAKER_OPTIONS = (
+    "role_arn",
+    "jobs_uri",
+    "image",
+    "serve_image",
+    "kms_key_id",
+    "subnets",
+    "security_group_ids",
+    "network_isolation",
+    "encrypt_traffic",
+    "volume_gib",
+    "script_mode",
+    "poll_s",
+    "keep_alive_s",
+    "retry_attempts",
+    "debugger_image",
+    "debugger_rules",
+    "profiler",
+    "tags",
+    "prices",
+    "max_concurrent_transforms",
+    "monitor_image",
+)
+"""Options ``sagemaker_<name>``: what the connection's extra does not say, or says otherwise."""
 
 
 def _from_environment(option: str) -> str | None:
@@ -50,6 +75,12 @@ class Settings:
     :param deployment: the name that jobs carry as a tag; deployments that share a cloud account need
         different ones, because each stops what runs under its own name and no task waits for.
     :param local_usd_per_hour: what an hour of a job on this machine is worth.
+    :param platform: where every pipeline runs, whatever its file says; empty: where its file says.
+    :param loopback: the loopback cloud that the embedded stack brings along; empty: none.
+    :param sagemaker_conn_id: the connection that signs in to AWS for jobs; ``sagemaker`` holds the options
+        ``sagemaker_<name>`` that are set, by name.
+    :param glue_database: where the lake's tables are shown to Athena; empty: nowhere.
+    :param lake_formation_tags: for those tables, as ``key=value,…``.
     """
 
     project: Path
@@ -67,6 +98,12 @@ class Settings:
     ui_url: str
     deployment: str
     local_usd_per_hour: float
+    platform: str = ""
+    loopback: str = ""
+    sagemaker_conn_id: str = "aws_default"
+    sagemaker: Mapping[str, str] = field(default_factory=dict)
+    glue_database: str = ""
+    lake_formation_tags: str = ""
 
     @classmethod
     def from_lookup(cls, lookup: Lookup) -> Settings:
@@ -91,6 +128,14 @@ class Settings:
             ui_url=_address("ui_url", lookup("ui_url") or "http://127.0.0.1:8080"),
             deployment=lookup("deployment") or "nightshift",
             local_usd_per_hour=_number("local_usd_per_hour", lookup("local_usd_per_hour")),
+            platform=lookup("platform") or "",
+            loopback=lookup("loopback") or "",
+            sagemaker_conn_id=lookup("sagemaker_conn_id") or "aws_default",
+            sagemaker={
+                name: text for name in SAGEMAKER_OPTIONS if (text := lookup(f"sagemaker_{name}")) is not None
+            },
+            glue_database=lookup("glue_database") or "",
+            lake_formation_tags=lookup("lake_formation_tags") or "",
         )
 
     @classmethod

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PLATFORMS", "connect"]
 
-PLATFORMS = ("local",)
+PLATFORMS = ("local", "sagemaker")
 
 
 def connect(name: str, settings: Settings) -> Platform:
@@ -24,4 +24,8 @@ def connect(name: str, settings: Settings) -> Platform:
         from nightshift.platforms.local import LocalPlatform
 
         return LocalPlatform(settings.jobs_home, settings.jobs_dir, usd_per_hour=settings.local_usd_per_hour)
+    if name == "sagemaker":
+        from nightshift.hooks.sagemaker import sagemaker_platform
+
+        return sagemaker_platform(settings)
     raise ConfigError(f"there is no platform {name!r}", fix=f"use one of: {', '.join(PLATFORMS)}")

@@ -49,12 +49,15 @@ def month_of(moment: float) -> str:
     return dt.datetime.fromtimestamp(moment, dt.UTC).strftime("%Y-%m")
 
 
-def record(lake: Lake, cost: JobCost) -> None:
-    """Write the job's record; a job that has one keeps it, however often and late its end is looked at."""
+def record(lake: Lake, cost: JobCost) -> bool:
+    """Write the job's record; a job that has one keeps it, however often and late its end is looked at.
+
+    :returns: whether it had none.
+    """
     if any(object_exists(lake.location, _file(month, cost.job)) for month in reversed(_months(lake))):
-        return
+        return False
     data = json.dumps(asdict(cost), sort_keys=True).encode()
-    write_object(lake.location, _file(month_of(cost.ended_at), cost.job), data, only_if_new=True)
+    return write_object(lake.location, _file(month_of(cost.ended_at), cost.job), data, only_if_new=True)
 
 
 def month_usd(lake: Lake, month: str) -> float:

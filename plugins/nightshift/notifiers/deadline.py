@@ -76,7 +76,7 @@ def _tell_if_late(name: str, dag_run: Mapping[str, Any]) -> str:
     from nightshift.config.loader import load_pipeline
 
     settings = current_settings()
-    pipeline = load_pipeline(settings.pipelines_dir / f"{name}.yaml")
+    pipeline = load_pipeline(settings.pipelines_dir / f"{name}.yaml", settings.platform)
     partition = dag_run["partition_key"]
     run = RunLink(dag_run["dag_id"], dag_run["dag_run_id"], settings.ui_url)
     facts = (run, pipeline.alerts.partition_deadline_minutes or 0)

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from nightshift.errors import NightshiftError
 from nightshift.operators.backfill import BackfillOperator
 from nightshift.operators.base import BackfillLink, MlflowLink
-from nightshift.operators.job import local_output
+from nightshift.operators.catalog import show_in_catalog
 from nightshift.operators.register import RegisterOperator
 from nightshift.operators.score import BatchScoreOperator
 
@@ -164,7 +164,7 @@ class ScoreChunkOperator(BatchScoreOperator):
         """
         from nightshift.backfill.records import record_chunk
 
-        output, lake = local_output(result.output_uri), self.lake()
+        output, lake = self.output_at(result.output_uri), self.lake()
         counts = json.loads((output / "counts.json").read_text())
         failed: dict[str, str] = dict(counts["failed"])
         rows, version = {"rows_in": 0, "rows_out": 0}, None
@@ -178,6 +178,7 @@ class ScoreChunkOperator(BatchScoreOperator):
             else:
                 rows = {name: rows[name] + published[name] for name in rows}
                 version = published["version"]
+        show_in_catalog(self.settings, lake, ("predictions",))
         self._note(lake, counts["partitions"], failed, ref.name)
         seconds = result.seconds / max(1, len(counts["partitions"]))
         done = [key for key in counts["partitions"] if key not in failed]

@@ -11,10 +11,13 @@ from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryActi
 from nightshift import errors
 from nightshift.config.partitions import check_key
 from nightshift.errors import NightshiftError, PartitionKeyError
+from nightshift.hooks.outputs import local_output
 from nightshift.hooks.settings import current_settings
 from nightshift.hooks.storage import open_lake
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow.sdk import Context
     from airflow.sdk.types import TaskInstanceKey
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackfillLink",
+    "EndpointLink",
     "GateLink",
     "MlflowLink",
     "PipelineOperator",
@@ -104,6 +108,12 @@ class BackfillLink(_RememberedLink):
     name = "Backfill"
 
 
+class EndpointLink(_RememberedLink):
+    """To the endpoint in the cloud's console."""
+
+    name = "Endpoint"
+
+
 class GateLink(_RememberedLink):
     """To the evidence that a decision rests on."""
 
@@ -157,6 +167,10 @@ class PipelineOperator(BaseOperator):
     def lake(self) -> Lake:
         """The pipeline's lake, signed in to."""
         return open_lake(self.settings, self.pipeline)
+
+    def output_at(self, uri: str) -> Path:
+        """The folder that a job left at ``uri``, on this machine."""
+        return local_output(uri, self.settings)
 
     def get_openlineage_facets_on_start(self) -> Any:
         """What Airflow's OpenLineage provider, where it is installed and on, tells of a task that begins."""

@@ -6,9 +6,7 @@ import threading
 import time
 from abc import abstractmethod
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
@@ -21,6 +19,7 @@ from nightshift.errors import (
     TaskInterrupted,
 )
 from nightshift.hooks.platform import connect
+from nightshift.notifiers import metrics
 from nightshift.notifiers.budget import check_budget
 from nightshift.operators.base import PipelineOperator
 from nightshift.platforms.base import Failure, JobRef, JobState, error_of, job_name
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from nightshift.platforms.base import JobResult, JobSpec, JobStatus, Platform
 
-__all__ = ["JobOperator", "local_output"]
+__all__ = ["JobOperator"]
 
 _STORE_KEY = "nightshift_job"
 _LAST_LINES = 15
@@ -59,11 +58,6 @@ def settling_s() -> float:
     return float(conf.getint("workers", "min_heartbeat_interval", fallback=5)) + _HEARD_S
 
 
-def local_output(uri: str) -> Path:
-    """The folder behind a ``file://`` output."""
-    return Path(unquote(urlsplit(uri).path))
-
-
 def _named(manifests: Mapping[str, Any]) -> dict[str, Any]:
     """What names the rows that a job reads, by table: small enough to be handed on."""
     return {name: {key: one[key] for key in ("version", "rows", "sha256")} for name, one in manifests.items()}
@@ -81,13 +75,18 @@ class JobOperator(PipelineOperator):
     :param deferrable: wait in the triggerer, without a worker.
     :param defer_after_s: seconds that the worker waits first; a job that is over by then is not worth
         the way to the triggerer and back, which costs about two seconds.
-    :param poll_s: seconds between two looks at the job.
+    :param poll_s: seconds between two looks at the job; left out, what the platform finds right.
     """
 
     kind: str
 
     def __init__(
-        self, *, deferrable: bool = True, defer_after_s: float = 10.0, poll_s: float = 0.25, **kwargs: Any
+        self,
+        *,
+        deferrable: bool = True,
+        defer_after_s: float = 10.0,
+        poll_s: float | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.deferrable = deferrable
@@ -138,7 +137,7 @@ class JobOperator(PipelineOperator):
                 job=ref.to_dict(),
                 facts=self.facts,
                 deadline=deadline,
-                poll_s=self.poll_s,
+                poll_s=self._pause_s(platform),
                 log_position=self._log_position,
                 adopted_at=self._adopted_at,
                 not_before=time.time() + settling_s(),
@@ -212,7 +211,9 @@ class JobOperator(PipelineOperator):
         else:
             self._adopted_at = time.time()
             self.log.info("Job %s was submitted before and is %s: not a second one", ref.name, status.state)
-        return self._submit(platform, spec, ref.name, refused)
+        found = self._submit(platform, spec, ref.name, refused)
+        metrics.job_found(self.pipeline.pipeline, found, self.kind, submitted=status is None)
+        return found
 
     def _submit(self, platform: Platform, spec: JobSpec, name: str, refused: int) -> JobRef:
         """Ask for one machine after the other.
@@ -235,7 +236,7 @@ class JobOperator(PipelineOperator):
     ) -> tuple[JobRef, JobStatus | None, int]:
         """The name to use, the first that no job failed or was stopped under; how many found no machine."""
         ti = context["ti"]
-        identity = [ti.dag_id, ti.run_id, ti.task_id, spec.fingerprint]
+        identity = [self.settings.deployment, ti.dag_id, ti.run_id, ti.task_id, spec.fingerprint]
         if context["params"].get("force_new"):
             identity.append(
                 f"clear {ti.max_tries - (self.retries or 0)}"
@@ -243,7 +244,8 @@ class JobOperator(PipelineOperator):
         slug = f"{self.pipeline.pipeline}-{spec.kind}-{self.partition(context)}"
         refused = 0
         for attempt in range(1, _MOST_ATTEMPTS):
-            ref = JobRef(platform.name, job_name(slug, identity, attempt))
+            limit = platform.name_limit(spec.kind)
+            ref = JobRef(platform.name, job_name(slug, identity, attempt, limit))
             status = self._settled(platform, ref)
             if status is None or status.state not in (JobState.FAILED, JobState.STOPPED):
                 return ref, status, refused
@@ -290,7 +292,10 @@ class JobOperator(PipelineOperator):
                 raise TaskInterrupted(f"the worker has to go, job {ref.name} goes on")
             if time.time() >= until:
                 return False
-            time.sleep(self.poll_s)
+            time.sleep(min(self._pause_s(platform), max(0.0, until - time.time())))
+
+    def _pause_s(self, platform: Platform) -> float:
+        return platform.poll_s if self.poll_s is None else self.poll_s
 
     def _conclude(
         self, context: Context, platform: Platform, ref: JobRef, *, timed_out: bool
@@ -331,12 +336,15 @@ class JobOperator(PipelineOperator):
             ended_at=time.time(),
             state=str(status.state),
         )
+        is_news = True
         try:
-            record(self.lake(), cost)
+            is_news = record(self.lake(), cost)
         except NightshiftError as error:
             self.log.warning("The cost of job %s was not recorded: %s", ref.name, error)
         else:
             check_budget(self.pipeline, self.lake())
+        if is_news:
+            metrics.job_ended(self.pipeline.pipeline, ref, self.kind, status, result)
 
     def _returned(self, context: Context, ref: JobRef, result: JobResult) -> dict[str, Any]:
         return {

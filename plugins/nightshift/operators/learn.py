@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from nightshift.config.partitions import splits
-from nightshift.operators.job import JobOperator, local_output
+from nightshift.operators.job import JobOperator
 from nightshift.operators.night import job_document, manifests, table_inputs
 from nightshift.platforms.base import JobInput, JobSpec, Machine
 from nightshift.platforms.code import code_sha256
@@ -64,7 +64,7 @@ class NightJobOperator(JobOperator):
             code_sha256=code_sha256(self.settings.jobs_dir),
             max_runtime_s=resources.max_runtime_s,
             max_wait_s=resources.max_wait_s,
-            candidates=tuple(Machine(each.cpus, each.gpus) for each in resources.every_candidate),
+            candidates=tuple(Machine(**each.model_dump()) for each in resources.every_candidate),
         )
 
 
@@ -96,7 +96,7 @@ class TuneOperator(NightJobOperator):
         """
         :returns: ``{trials, best: {number, value, params}}``.
         """
-        output = local_output(result.output_uri)
+        output = self.output_at(result.output_uri)
         trials = json.loads((output / "trials.json").read_text())
         best = json.loads((output / "best.json").read_text())
         self.log.info("Best of %d trials: %s with %s", len(trials), best["value"], best["params"])
@@ -133,7 +133,7 @@ class TrainOperator(NightJobOperator):
         """
         :returns: ``{metrics}``.
         """
-        return {"metrics": json.loads((local_output(result.output_uri) / "metrics.json").read_text())}
+        return {"metrics": json.loads((self.output_at(result.output_uri) / "metrics.json").read_text())}
 
 
 class EvaluateOperator(NightJobOperator):
@@ -231,7 +231,7 @@ class EvaluateOperator(NightJobOperator):
             ``champion_version`` says who the champion was, empty when there was none, ``left_out`` which
             days of the holdout it knew, ``is_champion`` whether it is this very model.
         """
-        text = (local_output(result.output_uri) / "evaluation.json").read_text()
+        text = (self.output_at(result.output_uri) / "evaluation.json").read_text()
         evaluation = json.loads(text)
         models = {name: {"metrics": one["metrics"]} for name, one in evaluation["models"].items()}
         return {"rows": evaluation["rows"], "models": models}

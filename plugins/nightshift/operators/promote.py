@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from nightshift.errors import ConfigError, NightshiftError
+from nightshift.notifiers import metrics
 from nightshift.notifiers.alerts import tell
 from nightshift.notifiers.messages import RunLink, approval_asked
 from nightshift.operators.base import GateLink, MlflowLink, PipelineOperator
-from nightshift.operators.job import local_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -189,7 +189,7 @@ class PromoteOperator(PipelineOperator):
         )
 
     def _evaluation(self) -> dict[str, Any]:
-        output = local_output(self.evaluated["output_uri"])
+        output = self.output_at(self.evaluated["output_uri"])
         found: dict[str, Any] = json.loads((output / "evaluation.json").read_text())
         return found
 
@@ -199,7 +199,7 @@ class PromoteOperator(PipelineOperator):
         from nightshift.gate.evidence import Holdout, candidate_of, weigh
         from nightshift.gate.predictions import Predictions
 
-        output, document = local_output(self.evaluated["output_uri"]), self._evaluation()
+        output, document = self.output_at(self.evaluated["output_uri"]), self._evaluation()
         models, left_out = document["models"], self.evaluated.get("left_out", "")
         theirs = models.get("champion", {})
         return weigh(
@@ -261,6 +261,7 @@ class PromoteOperator(PipelineOperator):
         entry = decide(models, ledger, self._draft(context, case, approved_by), after=case.after)
         verdict, reasons = entry.action, list(entry.reasons)
         self.log.info("Version %s: %s. %s", case.challenger.version, verdict, "; ".join(reasons))
+        metrics.gate_decided(self.pipeline.pipeline, verdict)
         self._tell_story(models, ledger, case, files)
         champion = current(models, ledger)
         self.links[MlflowLink.name] = models.page(champion or case.challenger)

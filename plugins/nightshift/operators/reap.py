@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 from nightshift.config.loader import load_all
 from nightshift.hooks.platform import connect
 from nightshift.hooks.settings import current_settings
+from nightshift.notifiers import metrics
 from nightshift.notifiers.alerts import tell
 from nightshift.notifiers.messages import Orphan, orphans_reaped
 from nightshift.operators.base import retry_policy
@@ -49,11 +50,11 @@ class ReapOperator(BaseOperator):
     a newer job. Only what looks like an orphan twice is stopped, so that a task instance between two
     states is left alone.
 
-    :param platforms: names of the platforms to look at.
+    :param platforms: names of the platforms to look at; left out, this machine and where pipelines run.
     :param confirm_s: seconds between the two looks.
     """
 
-    def __init__(self, *, platforms: Sequence[str], confirm_s: float = 15.0, **kwargs: Any) -> None:
+    def __init__(self, *, platforms: Sequence[str] = (), confirm_s: float = 15.0, **kwargs: Any) -> None:
         kwargs.setdefault("retries", 1)
         kwargs.setdefault("retry_delay", timedelta(seconds=30))
         kwargs.setdefault("retry_policy", retry_policy())
@@ -68,7 +69,7 @@ class ReapOperator(BaseOperator):
         """
         settings, ask = current_settings(), context["ti"].get_task_states
         looked_at, stopped = 0, []
-        for name in self.platforms:
+        for name in self.platforms or in_use(settings):
             jobs, suspects = self._look(name, settings, ask)
             looked_at += len(jobs)
             if suspects:
@@ -96,6 +97,7 @@ class ReapOperator(BaseOperator):
             *(job.ref.name, job.tags["task"], job.tags["dag"], job.tags["run"], state, left),
         )
         patiently(connect(platform, settings).stop, job.ref, f"no task waits for it: its task is {state}")
+        metrics.orphan_stopped(job.tags["pipeline"], platform)
         found = Orphan(
             job=job.ref.name,
             dag=job.tags["dag"],
@@ -120,6 +122,11 @@ class ReapOperator(BaseOperator):
             if mine:
                 cause = "orphans:" + ",".join(sorted(each.job for each in mine))
                 tell(pipeline, orphans_reaped(pipeline.pipeline, mine, settings.ui_url), cause=cause)
+
+
+def in_use(settings: Settings) -> list[str]:
+    """This machine, then the platforms that pipelines run on."""
+    return list(dict.fromkeys(["local", *(pipeline.platform for pipeline in load_all(settings)[0])]))
 
 
 def orphans_among(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from nightshift.hooks.platform import connect
 from nightshift.notifiers.messages import RunLink, report_url
 from nightshift.operators.base import MlflowLink, PipelineOperator
-from nightshift.operators.job import local_output
 from nightshift.operators.night import manifests
 from nightshift.platforms.base import JobRef
 
@@ -63,11 +62,11 @@ class RegisterOperator(PipelineOperator):
         found, tuning = self._manifests(), ""
         if self.tuned:
             tuning = self._run(tracking, context, self.tuned["job"], "tune")
-            tracking.log_tuning(tuning, local_output(self.tuned["output_uri"]))
+            tracking.log_tuning(tuning, self.output_at(self.tuned["output_uri"]))
         run = self._run(tracking, context, self.trained["job"], "train")
-        tracking.log_training(run, local_output(self.trained["output_uri"]), found)
+        tracking.log_training(run, self.output_at(self.trained["output_uri"]), found)
         if not self.evaluated.get("is_champion"):  # else what it was measured against once stays
-            tracking.log_evaluation(run, local_output(self.evaluated["output_uri"]))
+            tracking.log_evaluation(run, self.output_at(self.evaluated["output_uri"]))
             self._record(context, run, found, tuning)
         return run
 
@@ -86,7 +85,7 @@ class RegisterOperator(PipelineOperator):
             manifests=found,
             tuning_run=tuning,
             spec=connect(self.pipeline.platform, settings).submitted(job),
-            output=local_output(self.trained["output_uri"]),
+            output=self.output_at(self.trained["output_uri"]),
             dag_run=self._dag_run(context),
             report_of=partial(report_url, settings.ui_url, name),
         )

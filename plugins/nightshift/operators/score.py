@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nightshift.errors import ModelVersionAbsent, PartitionAbsent
+from nightshift.notifiers import metrics
 from nightshift.operators.base import MlflowLink, PipelineOperator
-from nightshift.operators.job import local_output
+from nightshift.operators.catalog import show_in_catalog
 from nightshift.operators.learn import NightJobOperator
 from nightshift.operators.night import pin_versions
 from nightshift.platforms.base import JobInput
@@ -103,7 +104,7 @@ class BatchScoreOperator(NightJobOperator):
         models = Models(self.settings.mlflow_tracking_uri)
         scored_with = models.get(str(self.facts["model_name"]), str(self.facts["model_version"]))
         self.links[MlflowLink.name] = models.page(scored_with)
-        counts = json.loads((local_output(result.output_uri) / "counts.json").read_text())
+        counts = json.loads((self.output_at(result.output_uri) / "counts.json").read_text())
         return {"rows_in": counts["rows_in"], "rows_out": counts["rows_out"]}
 
 
@@ -128,11 +129,11 @@ class PublishOperator(PipelineOperator):
         """
         from nightshift.lake.predictions import publish_predictions
 
-        partition, scored = self.partition(context), self.scored
+        partition, scored, lake = self.partition(context), self.scored, self.lake()
         published = publish_predictions(
-            self.lake(),
+            lake,
             partition,
-            local_output(scored["output_uri"]) / "predictions" / partition,
+            self.output_at(scored["output_uri"]) / "predictions" / partition,
             clean_version=scored["clean_version"],
             model_name=scored["model_name"],
             model_version=scored["model_version"],
@@ -144,6 +145,8 @@ class PublishOperator(PipelineOperator):
             published["rows_out"],
             scored["model_version"],
         )
+        metrics.predictions_published(self.pipeline.pipeline, published["rows_out"])
+        show_in_catalog(self.settings, lake, ("predictions",))
         context["outlet_events"][self.asset].add_partitions(partition)
         stamp = {"model_name": scored["model_name"], "model_version": scored["model_version"]}
         return {"partition": partition, **published, **stamp}

@@ -25,6 +25,7 @@ from nightshift.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 __all__ = [
     "Failure",
@@ -103,10 +104,20 @@ class JobInput:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One kind of machine that a job may run on: threads for numerical libraries, and GPUs."""
+    """One kind of machine that a job may run on.
+
+    :param cpus: threads for numerical libraries; ``gpus`` of one machine, ``memory_gib`` at least.
+    :param instances: so many machines at once, under torchrun. This machine is one, whatever is asked.
+    :param spot: may be taken away, and costs less for that; the job goes on from its checkpoints.
+    :param instance_type: a cloud's own word for it, where the platform is not to choose.
+    """
 
     cpus: int | None = None
     gpus: int = 0
+    memory_gib: int | None = None
+    instances: int = 1
+    spot: bool = False
+    instance_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +251,14 @@ class JobResult:
 
     :param output_uri: folder with the outputs of the job contract, complete when the job succeeded.
     :param seconds: wall time; ``billable_seconds`` is what is paid for, ``cost_usd`` how much.
+    :param saved_usd: what it would have cost besides, had its machines not been spot.
     """
 
     output_uri: str
     seconds: float
     billable_seconds: float = 0.0
     cost_usd: float = 0.0
+    saved_usd: float = 0.0
 
 
 def error_of(ref: JobRef, status: JobStatus | None, *, timed_out: bool = False) -> JobError | None:
@@ -273,6 +286,12 @@ class Platform(ABC):
     """A place where jobs run. Submitting is get-or-create by a name that the caller chose."""
 
     name: str
+    poll_s: float = 0.25
+    """Seconds between two looks at a job; what a look costs decides."""
+
+    def name_limit(self, kind: str) -> int:
+        """Characters that the name of a job of this kind may have."""
+        return 63
 
     @abstractmethod
     def submit(self, spec: JobSpec, name: str) -> JobRef:
@@ -297,6 +316,13 @@ class Platform(ABC):
     @abstractmethod
     def result(self, ref: JobRef) -> JobResult:
         """What a job that has ended left behind."""
+
+    @abstractmethod
+    def fetch(self, uri: str) -> Path:
+        """The folder behind an ``output_uri`` of this platform, on this machine; not to be changed.
+
+        :raises PlatformUnavailable: when its store does not answer.
+        """
 
     @abstractmethod
     def submitted(self, ref: JobRef) -> JobSpec | None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from nightshift.errors import CapacityUnavailable
 from nightshift.platforms.base import (
@@ -208,6 +209,10 @@ class LocalPlatform(Platform):
         seconds = float((folder.status() or {}).get("seconds", 0.0))
         cost = seconds / 3600 * self.usd_per_hour
         return JobResult(folder.output.as_uri(), seconds=seconds, billable_seconds=seconds, cost_usd=cost)
+
+    def fetch(self, uri: str) -> Path:
+        """The folder itself."""
+        return Path(unquote(urlsplit(uri).path))
 
     def submitted(self, ref: JobRef) -> JobSpec | None:
         """What the folder says; None where there is none, or it is of a version that did not say it all."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Night", "write_record"]
 
 _JOB_FACTS = ("seconds", "billable_seconds", "cost_usd")
-_OF_THEIR_TIME = ("written_at", "validation", "environment")
+_OF_THEIR_TIME = ("written_at", "manifests", "validation", "environment")
 """Fields that keep their first words: a partition may be validated again, and this would change them."""
 
 
@@ -80,7 +80,10 @@ def _record(night: Night, lake: Lake) -> dict[str, Any]:
         "fingerprint": night.trained["fingerprint"],
         "code_sha256": night.spec.code_sha256 if night.spec else "",
         "splits": dict(night.plan["splits"]),
-        "manifests": {name: dict(manifest) for name, manifest in night.manifests.items()},
+        "manifests": {
+            name: lake.table(name).pinned(Manifest.from_dict(manifest)).to_dict()
+            for name, manifest in night.manifests.items()
+        },
         "validation": _validation(lake, clean),
         "reports": {day: night.report_of(day) for day in clean.partitions},
         "parameters": _read(night.output / "params.json"),

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from nightshift.errors import RegistryError
 from nightshift.lake.manifest import Manifest
@@ -80,10 +79,11 @@ def reproduce(
             f"{version.name} version {version.version} was registered without the job that trained it",
             fix="only versions that were registered since records are kept can be made again",
         )
-    spec, notes = _here(JobSpec.from_dict(told), record, lake, platform)
-    ref = _run(platform, spec, version, say)
+    with TemporaryDirectory(prefix="nightshift-reproduce-") as folder:
+        spec, notes = _here(JobSpec.from_dict(told), record, lake, platform, Path(folder))
+        ref = _run(platform, spec, version, say)
     result = platform.result(ref)
-    output = Path(unquote(urlsplit(result.output_uri).path))
+    output = platform.fetch(result.output_uri)
     environment = json.loads((output / "environment.json").read_text())
     return Reproduction(
         pipeline=version.name,
@@ -98,10 +98,10 @@ def reproduce(
 
 
 def _here(
-    spec: JobSpec, record: Mapping[str, Any], lake: Lake, platform: LocalPlatform
+    spec: JobSpec, record: Mapping[str, Any], lake: Lake, platform: LocalPlatform, folder: Path
 ) -> tuple[JobSpec, list[str]]:
     """The job as it runs here: the same document and files, this machine, today's code; and what differs."""
-    inputs = tuple(_input(lake, entry, record["manifests"]) for entry in spec.inputs)
+    inputs = tuple(_input(lake, each, record["manifests"], folder / each.channel) for each in spec.inputs)
     today, notes = code_sha256(platform.jobs_dir), []
     if today != spec.code_sha256:
         notes.append(f"code: include/jobs is {today} today, it was {spec.code_sha256}")
@@ -113,8 +113,11 @@ def _here(
     return replace(spec, inputs=inputs, code_sha256=today, candidates=(machine,), tags=tags), notes
 
 
-def _input(lake: Lake, entry: JobInput, manifests: Mapping[str, Any]) -> JobInput:
-    """The same files of the same table version, wherever the lake is now."""
+def _input(lake: Lake, entry: JobInput, manifests: Mapping[str, Any], folder: Path) -> JobInput:
+    """The same files of the same table version, wherever the lake is now.
+
+    Where one of them was deleted or replaced, the versions of objects that the record names, in ``folder``.
+    """
     manifest, table = Manifest.from_dict(manifests[entry.channel]), lake.table(entry.channel)
     if manifest.sha256 != entry.identity:
         raise RegistryError(
@@ -123,6 +126,9 @@ def _input(lake: Lake, entry: JobInput, manifests: Mapping[str, Any]) -> JobInpu
         )
     table.check(manifest)
     files = tuple(file.path for file in manifest.files)
+    if table.replaced(manifest):
+        table.download(manifest, folder)
+        return JobInput(entry.channel, folder.as_uri(), entry.identity, files)
     return JobInput(entry.channel, table.location.uri, entry.identity, files, dict(lake.location.options))
 
 

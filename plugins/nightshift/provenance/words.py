@@ -64,10 +64,20 @@ def _data(record: Mapping[str, Any]) -> Iterator[str]:
         days = manifest["partitions"]
         yield (
             f"{name} at version {manifest['version']}: {manifest['rows']:,} rows"
-            f"{f' of {span(days)}' if days else ''}, sha256 {manifest['sha256']}"
+            f"{f' of {span(days)}' if days else ''}, sha256 {manifest['sha256']}{_kept(manifest)}"
         )
     for name, days, rows in splits(record):
         yield f"{name}: {days}, {rows:,} rows of clean"
+
+
+def by_version(manifest: Mapping[str, Any]) -> int:
+    """How many files of a manifest are known by the version of their object: they outlive a deletion."""
+    return sum(bool(file.get("object_version")) for file in manifest["files"])
+
+
+def _kept(manifest: Mapping[str, Any]) -> str:
+    known = by_version(manifest)
+    return f", {known} of {len(manifest['files'])} files by object version" if known else ""
 
 
 def splits(record: Mapping[str, Any]) -> list[tuple[str, str, int]]:

@@ -25,6 +25,7 @@ __all__ = ["Tracking"]
 Outcome = Literal["FINISHED", "FAILED", "KILLED"]
 MODEL = "model"
 # What one log_batch call may carry.
+_BILL = ("seconds", "billable_seconds", "cost_usd", "saved_usd")
 _METRICS_AT_ONCE = 1000
 _PARAMS_AT_ONCE = 100
 _DIGEST_CHARS = 36
@@ -114,6 +115,7 @@ class Tracking:
             self._log_files(run_id, [output / "holdout_predictions.parquet"])
             model_id = self._log_model(run, output / MODEL)
             self._log_metrics(run, _json(output / "metrics.json"), model_id)
+            self._log_platform(run, output)
             self._close(run_id, "FINISHED", tags or {})
 
     def log_tuning(self, run_id: str, output: Path, tags: Mapping[str, str] | None = None) -> None:
@@ -128,6 +130,7 @@ class Tracking:
             self._log_metrics(run, {**_json(output / "metrics.json"), "best_value": best["value"]})
             self._log_folder(run_id, output / "pictures", "pictures")
             self._log_files(run_id, [output / "trials.json", output / "best.json"])
+            self._log_platform(run, output)
             self._close(run_id, "FINISHED", {**(tags or {}), "nightshift.best_trial": str(best["number"])})
 
     def log_evaluation(self, run_id: str, output: Path) -> None:
@@ -208,6 +211,17 @@ class Tracking:
         ]
         for part in _parts(entities, _METRICS_AT_ONCE):
             self._client.log_batch(run.info.run_id, metrics=part)
+
+    def _log_platform(self, run: Run, output: Path) -> None:
+        """What a cloud says of the job, where it says something: its machine, its bill, its own metrics."""
+        file = output / "platform.json"
+        if not file.is_file():
+            return
+        said = _json(file)
+        bill = {f"job_{name}": said.get(name) for name in _BILL}
+        reported = {f"reported_{name}": value for name, value in said.get("metrics", {}).items()}
+        self._log_metrics(run, {**bill, **reported})
+        self._log_files(run.info.run_id, [file])
 
     def _log_inputs(self, run_id: str, manifests: Mapping[str, Mapping[str, Any]]) -> None:
         if not manifests:

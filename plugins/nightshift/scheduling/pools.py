@@ -23,6 +23,7 @@ class _Pool:
 
 POOLS = {
     "nightshift_local": _Pool(4, "Jobs of nights and manual runs on this machine."),
+    "nightshift_sagemaker": _Pool(8, "Jobs of nights and manual runs on SageMaker: keep below its quotas."),
     BACKFILL_POOL: _Pool(2, "Chunks and jobs of backfills: what they may take from the nights, at most."),
 }
 """Slots to begin with; a deferred task keeps its slot, for its job goes on. Change them in Airflow."""

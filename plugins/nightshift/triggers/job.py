@@ -54,6 +54,7 @@ class JobTrigger(BaseTrigger):
         self.log_position = log_position
         self.adopted_at = adopted_at
         self.not_before = not_before
+        self._connected: Platform | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What another triggerer needs to go on."""
@@ -103,7 +104,8 @@ class JobTrigger(BaseTrigger):
         self.log.info("Task was ended by a user: stopping job %s", ref.name)
         for attempt in range(1, 6):
             try:
-                await self._platform().stop_async(ref, "its task was ended by a user")
+                platform = await self._platform()
+                await platform.stop_async(ref, "its task was ended by a user")
             except TROUBLE as error:
                 self.log.warning("%s: asking again", error)
                 await asyncio.sleep(attempt)  # Airflow gives us 30 s in all; after that it is the reaper's
@@ -111,9 +113,10 @@ class JobTrigger(BaseTrigger):
                 return
 
     async def _is_over_in_time(self) -> bool:
-        platform, ref, said, pause = self._platform(), JobRef(**self.job), "", self.poll_s
+        ref, said, pause = JobRef(**self.job), "", self.poll_s
         while True:
             try:
+                platform = await self._platform()
                 status = await platform.status_async(ref)
                 await self._stream(platform, ref)
             except TROUBLE as error:
@@ -140,5 +143,8 @@ class JobTrigger(BaseTrigger):
         for line in chunk.lines:
             self.log.info("[job] %s", line)
 
-    def _platform(self) -> Platform:
-        return connect(self.job["platform"], current_settings())
+    async def _platform(self) -> Platform:
+        """Signed in to once, in a thread: a connection may come from a secrets backend."""
+        if self._connected is None:
+            self._connected = await asyncio.to_thread(connect, self.job["platform"], current_settings())
+        return self._connected

@@ -1,0 +1,1 @@
+"""Jobs on Amazon SageMaker, behind the same contract as on this machine."""
