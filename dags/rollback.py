@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import DAG, Param
 
 from nightshift.notifiers.alerts import FailureAlert
-from nightshift.operators.dag_parts import dag_arguments, pipelines, with_form
+from nightshift.operators.dag_parts import asset, dag_arguments, has_endpoint, pipelines, with_form
 from nightshift.operators.rollback import RollbackOperator
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ def build(pipeline: Pipeline) -> DAG:
         max_active_runs=1,
     ) as dag:
         RollbackOperator(
-            task_id="rollback", pipeline=pipeline, on_failure_callback=[FailureAlert(pipeline=pipeline)]
+            task_id="rollback",
+            pipeline=pipeline,
+            asset=asset(pipeline, "champion") if has_endpoint(pipeline) else None,
+            on_failure_callback=[FailureAlert(pipeline=pipeline)],
         )
     return with_form(dag, _params())
 

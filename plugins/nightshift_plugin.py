@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.plugins_manager import AirflowPlugin
 
 from nightshift.notifiers.deadline import NightBegan
-from nightshift.operators.base import BackfillLink, GateLink, MlflowLink, ValidationReportLink
+from nightshift.operators.base import BackfillLink, EndpointLink, GateLink, MlflowLink, ValidationReportLink
 from nightshift.scheduling.pools import PoolMaker
 from nightshift.scheduling.priority import NightFirst
 from nightshift.scheduling.timetable import NightTimetable
@@ -22,5 +22,5 @@ class NightshiftPlugin(AirflowPlugin):
     listeners = (PoolMaker(),)
     timetables = (NightTimetable,)
     priority_weight_strategies = (NightFirst,)
-    operator_extra_links = (BackfillLink(), GateLink(), MlflowLink(), ValidationReportLink())
+    operator_extra_links = (BackfillLink(), EndpointLink(), GateLink(), MlflowLink(), ValidationReportLink())
     fastapi_apps = ({"app": app, "url_prefix": "/nightshift", "name": "Nightshift"},)

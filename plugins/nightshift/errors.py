@@ -27,6 +27,7 @@
     │   ├── CapacityUnavailable    no machine of that kind now
     │   ├── QuotaExceeded          the account may not have one
     │   └── PlatformUnavailable    throttling, network, 5xx: wait and go on
+    ├── DeploymentFailed           an endpoint does not take a release; it serves what it served before
     └── RegistryError              MLflow or the champion refuses or disagrees
         ├── ModelVersionAbsent     no such version, its files are gone, or no champion yet
         ├── AliasMoved             another writer set the same alias at the same moment
@@ -49,6 +50,7 @@ __all__ = [
     "CapacityUnavailable",
     "CommitConflict",
     "ConfigError",
+    "DeploymentFailed",
     "JobError",
     "JobFailed",
     "JobInterrupted",
@@ -211,6 +213,10 @@ class PlatformUnavailable(JobError):
     """The platform throttles, or cannot be reached."""
 
     retryable = True
+
+
+class DeploymentFailed(NightshiftError):
+    """An endpoint does not take a release, or answers otherwise than the batch predictions say."""
 
 
 class RegistryError(NightshiftError):

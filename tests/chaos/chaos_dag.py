@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from nightshift.platforms.base import JobRef, JobResult
 
-PIPELINE = load_pipeline(current_settings().pipelines_dir / "flight_delays.yaml")
+SETTINGS = current_settings()
+PIPELINE = load_pipeline(SETTINGS.pipelines_dir / "flight_delays.yaml", SETTINGS.platform)
 
 
 class ToyJobOperator(JobOperator):

@@ -19,15 +19,13 @@ import pytest
 
 from nightshift.embedded.processes import Service
 from nightshift.embedded.stack import Stack
-from nightshift.platforms.base import JobRef
-from nightshift.platforms.job_folder import JobFolder
-from nightshift.platforms.local import LocalPlatform
 from tests.fakes.toy_jobs import starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from nightshift.embedded.airflow_api import AirflowApi, Task
+    from nightshift.platforms.base import JobRef, Platform
 
 __all__ = [
     "STOP_WITHIN_S",
@@ -91,10 +89,10 @@ class Start(Protocol):
 class Chaos:
     """The running stack: starts runs, kills components and brings them back."""
 
-    def __init__(self, stack: ChaosStack, api: AirflowApi) -> None:
+    def __init__(self, stack: ChaosStack, api: AirflowApi, platform: Platform) -> None:
         self.stack = stack
         self.api = api
-        self.platform = LocalPlatform(stack.settings.jobs_home, stack.settings.jobs_dir)
+        self.platform = platform
         self._runs = 0
 
     @contextmanager
@@ -237,11 +235,8 @@ class ToyRun:
     @property
     def jobs(self) -> list[JobRef]:
         """Its jobs, oldest first."""
-        home = self.chaos.platform.home
-        folders = [JobFolder(path) for path in home.glob("[!.]*")] if home.exists() else []
-        mine = [folder for folder in folders if folder.spec().get("job", {}).get("run") == self.run_id]
-        mine.sort(key=lambda folder: folder.spec()["submitted_at"])
-        return [JobRef(self.chaos.platform.name, folder.name) for folder in mine]
+        found = self.chaos.platform.find({"run": self.run_id})
+        return [job.ref for job in sorted(found, key=lambda job: job.status.submitted_at)]
 
     @property
     def ends(self) -> list[str]:

@@ -196,3 +196,38 @@ def test_a_broken_pipeline_file_is_an_import_error_and_harms_no_other(tmp_path: 
     (file,) = found["errors"]
     assert file.endswith("pipeline_errors.py")
     assert "broken.yaml: platfrom: no such field; did you mean 'platform'?" in found["errors"][file]
+
+
+def test_a_pipeline_with_an_endpoint_has_a_dag_that_deploys_it(tmp_path: Path) -> None:
+    pipelines = tmp_path / "pipelines"
+    shutil.copytree(PROJECT / "include" / "pipelines", pipelines)
+    file = pipelines / "flight_delays.yaml"
+    file.write_text(file.read_text().replace("platform: local", "platform: sagemaker") + "\nendpoint: {}\n")
+    found = parse(PROJECT / "dags", tmp_path / "airflow", pipelines)
+    assert found["errors"] == {}
+    dag = found["dags"]["flight_delays_deploy"]
+    assert (dag["schedule"], dag["catchup"], dag["described"]) == ("PartitionedAssetTimetable", False, True)
+    assert dag["params"] == ["force_new", "rollback", "version", "weight"]
+    downstream = {name: sorted(task["downstream"]) for name, task in dag["tasks"].items()}
+    assert downstream == {
+        "plan": ["deploy", "probe", "rollback"],
+        "probe": ["deploy"],
+        "deploy": [],
+        "rollback": [],
+    }
+    assert all(task["alerts"] and task["policy"] for task in dag["tasks"].values())
+    assert dag["tasks"]["probe"]["pool"] == "nightshift_sagemaker"
+    assert found["dags"]["flight_delays_rollback"]["tasks"]["rollback"]["outlets"] == [
+        "flight_delays_champion"
+    ]
+    assert set(found["dags"]["reap_orphans"]["tasks"]) == {"reap", "endpoints"}
+
+
+def test_on_a_platform_without_endpoints_the_section_counts_for_nothing(tmp_path: Path) -> None:
+    pipelines = tmp_path / "pipelines"
+    shutil.copytree(PROJECT / "include" / "pipelines", pipelines)
+    with (pipelines / "flight_delays.yaml").open("a") as file:
+        file.write("\nendpoint: {}\n")
+    found = parse(PROJECT / "dags", tmp_path / "airflow", pipelines)
+    assert "flight_delays_deploy" not in found["dags"]
+    assert found["dags"]["flight_delays_rollback"]["tasks"]["rollback"]["outlets"] == []

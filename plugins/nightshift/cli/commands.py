@@ -84,11 +84,16 @@ def pipelines(options: Namespace) -> int:
 
 def up(options: Namespace) -> int:
     """The stack, started and ready."""
+    from nightshift.embedded.cloud import start_cloud
     from nightshift.embedded.ports import Ports
     from nightshift.embedded.stack import Stack
 
     settings = Settings.from_environment()
-    stack = Stack.asked_for(settings, Ports.from_environment())
+    ports = Ports.from_environment()
+    Stack.asked_for(settings, ports)
+    if settings.loopback:
+        settings = start_cloud(settings)
+    stack = Stack.asked_for(settings, ports)
     started = stack.start()
     print("the stack runs already" if started.reused else f"the stack is up after {started.seconds:.0f} s")
     print(
@@ -98,20 +103,22 @@ def up(options: Namespace) -> int:
 
 
 def down(options: Namespace) -> int:
-    """The stack, ended; verified by looking for its processes again."""
+    """Every stack, ended; verified by looking for its processes again."""
+    from nightshift.embedded.cloud import stacks
     from nightshift.embedded.ports import Ports
     from nightshift.embedded.stack import Stack
 
-    ended = Stack(Settings.from_environment(), Ports()).stop()
+    ended = sum(Stack(each, Ports()).stop() for each in stacks(Settings.from_environment()))
     print(f"the stack is down: {ended} processes ended, none left" if ended else "nothing was running")
     return 0
 
 
 def status(options: Namespace) -> int:
     """Which parts run."""
+    from nightshift.embedded.cloud import stacks
     from nightshift.embedded.stack import Stack
 
-    stack = Stack.running(Settings.from_environment())
+    stack = next(filter(None, map(Stack.running, stacks(Settings.from_environment()))), None)
     if stack is None:
         print("the stack is down; 'make up' starts it")
         return 1
@@ -131,7 +138,7 @@ def demo(options: Namespace) -> int:
     from nightshift.embedded.ports import Ports
 
     settings = Settings.from_environment()
-    console = Console(STEPS)
+    console = Console(STEPS + bool(settings.loopback))
     show = Demo(
         pipeline=pipeline_of(settings, options.pipeline),
         partition=options.partition,
@@ -154,7 +161,7 @@ def pipeline_of(settings: Settings, name: str) -> Pipeline:
     """
     file = settings.pipelines_dir / f"{name}.yaml"
     if file.exists():
-        return load_pipeline(file)
+        return load_pipeline(file, settings.platform)
     known = sorted(path.stem for path in settings.pipelines_dir.glob("*.yaml"))
     near = difflib.get_close_matches(name, known, n=1)
     raise ConfigError(

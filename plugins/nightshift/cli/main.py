@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
 from nightshift import __version__
-from nightshift.cli import backfill, commands, gate, quarantine, registry, why
+from nightshift.cli import backfill, catalog, commands, endpoint, gate, quarantine, recommend, registry, why
+from nightshift.embedded.cloud import enter
 from nightshift.errors import ConfigError, NightshiftError, PartitionKeyError
 
 if TYPE_CHECKING:
@@ -24,10 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser().print_help()
         return 2
     # The commands say themselves what a person wants to read; the log lines are for --debug.
-    logging.getLogger("nightshift").addHandler(
-        logging.StreamHandler() if options.debug else logging.NullHandler()
-    )
+    log = logging.getLogger("nightshift")
+    log.addHandler(logging.StreamHandler() if options.debug else logging.NullHandler())
+    log.propagate = False  # Airflow, where a connection is asked for, would print them too
+    if not options.debug:
+        os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")
     try:
+        enter(options.platform)
         return int(options.command(options))
     except NightshiftError as error:
         if options.debug:
@@ -54,13 +59,22 @@ def parser() -> argparse.ArgumentParser:
         epilog="Environment: AIRFLOW_PORT, MLFLOW_PORT, AIRFLOW__NIGHTSHIFT__<OPTION>.",
     )
     root.add_argument("--version", action="version", version=f"nightshift {__version__}")
+    root.add_argument(
+        "--platform",
+        default=os.environ.get("PLATFORM") or "local",
+        help="on which of this machine's stacks: local, or sagemaker on a loopback AWS "
+        "(default: $PLATFORM, else local)",
+    )
     root.add_argument("--debug", action="store_true", help="show where an error comes from")
     verbs = root.add_subparsers(title="commands", metavar="COMMAND")
     _data(verbs)
     quarantine.add_commands(verbs)
+    catalog.add_commands(verbs)
     registry.add_commands(verbs)
+    endpoint.add_commands(verbs)
     gate.add_commands(verbs)
     why.add_commands(verbs)
+    recommend.add_commands(verbs)
     _stack(verbs)
     return root
 

@@ -10,6 +10,7 @@ from nightshift.cli.commands import of_the_running_stack, pipeline_of
 from nightshift.cli.text import text
 from nightshift.config.loader import load_all
 from nightshift.config.settings import Settings
+from nightshift.platforms.endpoints import ENDPOINT_PLATFORMS
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _SubParsersAction
@@ -91,6 +92,8 @@ def rollback(options: Namespace) -> int:
         print(f"{name}: champion {before or 'none'} -> {entry.champion} (entry {entry.seq} of the ledger)")
         changed = [before, entry.champion]
         tell_change(models, ledger, changed, pipeline=pipeline, jobs_dir=settings.jobs_dir)
+        if pipeline.endpoint is not None and pipeline.platform in ENDPOINT_PLATFORMS:
+            print(f"its endpoint follows when {name}_deploy is started")
     return 0
 
 

@@ -55,7 +55,14 @@ def _airflow(home: Path, project: Path, url: str, ports: Ports) -> dict[str, str
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout=15",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "airflow" / "logs"),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": _logging_level(),
     }
+
+
+def _logging_level() -> str:
+    """The caller's own; never WARNING, which is the command line's and would hide the lines of jobs."""
+    level = os.environ.get("AIRFLOW__LOGGING__LOGGING_LEVEL", "INFO")
+    return "INFO" if level == "WARNING" else level
 
 
 def _executor(home: Path) -> dict[str, str]:
@@ -119,6 +126,12 @@ def _nightshift(settings: Settings, airflow_url: str, mlflow_url: str) -> dict[s
         "deployment": settings.deployment,
         "local_usd_per_hour": settings.local_usd_per_hour,
         "ui_url": airflow_url,
+        "platform": settings.platform,
+        "loopback": settings.loopback,
+        "sagemaker_conn_id": settings.sagemaker_conn_id,
+        **{f"sagemaker_{name}": text for name, text in settings.sagemaker.items()},
+        "glue_database": settings.glue_database,
+        "lake_formation_tags": settings.lake_formation_tags,
     }
     return {f"AIRFLOW__NIGHTSHIFT__{name.upper()}": str(value) for name, value in options.items()}
 

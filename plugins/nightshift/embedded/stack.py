@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from nightshift.embedded.cloud import cloud_service
 from nightshift.embedded.environment import stack_environment
 from nightshift.embedded.ports import HOST, Ports
 from nightshift.embedded.processes import Service, ServiceFailed, Services, tail
@@ -105,7 +106,8 @@ class Stack:
 
     def status(self) -> dict[str, bool]:
         """Whether each service's process runs."""
-        return {name: self.services.find(name) is not None for name in ("mlflow", *COMPONENTS)}
+        loopback = [self.settings.loopback] if self.settings.loopback else []
+        return {name: self.services.find(name) is not None for name in (*loopback, "mlflow", *COMPONENTS)}
 
     def start(self, say: Say = print) -> Started:
         """Start what does not run and wait until all of it is ready.
@@ -118,11 +120,13 @@ class Stack:
             state = self.status()
             if all(state.values()) and self._runs_this_code():
                 return Started(0.0, reused=True)
+            state.pop(self.settings.loopback, None)  # it may have been started before, alone
             if any(state.values()):
                 whole = all(state.values())
                 reason = "the code has changed since it was started" if whole else "a part of it is down"
                 say(f"starting the stack again: {reason}")
-            self.services.stop(self.services.names())  # its jobs go on, their tasks find them again
+            outdated = [name for name in self.services.names() if name != self.settings.loopback]
+            self.services.stop(outdated)  # its jobs go on, their tasks find them again
             self.ports.check_free()
             try:
                 self._start_all(say)
@@ -162,7 +166,9 @@ class Stack:
         _state_file(self.home).write_text(json.dumps(asdict(self.ports)))
         self._code_file.write_text(_fingerprint(self.settings.project / "plugins"))
         mlflow = self._mlflow()
-        self.services.start(mlflow)
+        before = [cloud_service(self.settings), mlflow] if self.settings.loopback else [mlflow]
+        for service in before:
+            self.services.start(service)
         self._migrate(say)
         self._warm_file.unlink(missing_ok=True)
         airflow = [self._component(name, begun) for name in COMPONENTS]
@@ -172,7 +178,7 @@ class Stack:
         def each(name: str) -> None:
             say(f"{name} is ready after {time.time() - begun:.0f} s")
 
-        self.services.wait(mlflow, *airflow, each=each)
+        self.services.wait(*before, *airflow, each=each)
 
     def _mlflow(self) -> Service:
         folder = self.home / "mlflow"

@@ -15,20 +15,26 @@ __all__ = ["Manifest", "ManifestFile"]
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """One data file; ``path`` is relative to the table, ``partition`` is None in a snapshot table."""
+    """One data file; ``path`` is relative to the table, ``partition`` is None in a snapshot table.
+
+    :param etag: of the object, and ``object_version`` its version where the bucket keeps versions; "" where
+        nobody asked the store (:meth:`~nightshift.lake.tables.LakeTable.pinned` does), or it has none.
+    """
 
     path: str
     partition: str | None
     rows: int
     bytes: int
+    etag: str = ""
+    object_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What a run reads of one table: enough to read the very same rows again.
 
-    ``partitions`` are those that hold rows; ``sha256`` covers the file list, not the place, so a lake
-    that was copied elsewhere keeps its hashes.
+    ``partitions`` are those that hold rows; ``sha256`` covers the file list, not the place and not the
+    objects' versions, so a lake that was copied elsewhere keeps its hashes.
     """
 
     table: str

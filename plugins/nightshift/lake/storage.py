@@ -20,15 +20,18 @@ from nightshift.lake.trouble import storage_errors
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from obstore import GetOptions
     from obstore.store import RetryConfig
 
 __all__ = [
     "Location",
+    "ObjectVersion",
     "StoredObject",
     "download",
     "list_folders",
     "list_objects",
     "object_exists",
+    "object_versions",
     "read_object",
     "read_objects",
     "remove",
@@ -139,6 +142,14 @@ class StoredObject:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """Which of an object's contents is meant; ``version`` is "" where the store keeps none."""
+
+    etag: str
+    version: str
+
+
 def _split_options(options: Mapping[str, str]) -> tuple[Any, Any]:
     """The store's own options and those of its HTTP client, both of obstore's closed TypedDicts."""
     config: dict[str, Any] = {}
@@ -214,6 +225,29 @@ def object_exists(location: Location, path: str) -> bool:
     return True
 
 
+def object_versions(location: Location, paths: Sequence[str]) -> dict[str, ObjectVersion]:
+    """What the store says of those of these objects that are there, asked side by side.
+
+    On this machine nothing: its files have no versions, and their ETags change when they are copied.
+    """
+    if location.is_local or not paths:
+        return {}
+    store = location.store()
+
+    def ask(path: str) -> ObjectVersion | None:
+        try:
+            meta = obstore.head(store, path)
+        except (NotFoundError, FileNotFoundError):
+            return None
+        version = meta.get("version") or ""
+        # "null" names what was there before versions were kept: the next writer replaces it for good.
+        return ObjectVersion(meta["e_tag"] or "", "" if version == "null" else version)
+
+    with storage_errors(location, "looking for objects below"), ThreadPoolExecutor(_READERS) as readers:
+        found = dict(zip(paths, readers.map(ask, paths), strict=True))
+    return {path: each for path, each in found.items() if each is not None}
+
+
 def write_object(location: Location, path: str, data: bytes, *, only_if_new: bool = False) -> bool:
     """Write the object whole: a reader sees the old content or the new, never half of it.
 
@@ -237,15 +271,19 @@ def upload(location: Location, path: str, file: Path) -> None:
             obstore.put(location.store(), path, file)
 
 
-def download(location: Location, path: str, target: Path) -> Path:
-    """Make an object a local file, streamed; on this machine by a hard link where that is possible."""
+def download(location: Location, path: str, target: Path, *, version: str = "") -> Path:
+    """Make an object a local file, streamed; on this machine by a hard link where that is possible.
+
+    :param version: of the object, where it is not to be its newest; it may be deleted by now.
+    """
     with storage_errors(location.child(path), "downloading"):
         if location.is_local:
             _link_or_copy(location.path() / path, target)
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as out:
-                for chunk in obstore.get(location.store(), path):
+                options: GetOptions = {"version": version} if version else {}
+                for chunk in obstore.get(location.store(), path, options=options):
                     out.write(chunk)
     return target
 

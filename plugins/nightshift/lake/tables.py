@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,7 +26,7 @@ from nightshift.lake.trouble import room_needed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from nightshift.lake.storage import Location
+    from nightshift.lake.storage import Location, StoredObject
 
 __all__ = ["Lake", "LakeTable", "PartitionStats"]
 
@@ -224,8 +224,26 @@ class LakeTable:
         """
         return self._collect(self._checked(manifest), manifest.files, columns)
 
+    def pinned(self, manifest: Manifest) -> Manifest:
+        """The same manifest, with the ETag and the version of each file's object where the store has them."""
+        found = storage.object_versions(self.location, [file.path for file in manifest.files])
+        files = [
+            replace(file, etag=found[file.path].etag, object_version=found[file.path].version)
+            if file.path in found
+            else file
+            for file in manifest.files
+        ]
+        return replace(manifest, files=tuple(files))
+
+    def replaced(self, manifest: Manifest) -> list[ManifestFile]:
+        """Those of the manifest's files that are not there any more, or not as they were."""
+        there = {each.path: each for each in storage.list_objects(self.location)}
+        return [file for file in manifest.files if not _is(file, there.get(file.path))]
+
     def check(self, manifest: Manifest) -> None:
         """Make sure that the very rows that ``manifest`` names can still be read.
+
+        A file that was deleted or replaced is as good as there where the manifest names its object's version.
 
         :raises LakeError: it is not what its hash says, the table never had these files at that version, or
             they were vacuumed away.
@@ -237,8 +255,7 @@ class LakeTable:
                 fix="it was changed after it was written: restore it",
             )
         self._checked(manifest)
-        there = {each.path: each.size for each in storage.list_objects(self.location)}
-        gone = [file.path for file in manifest.files if there.get(file.path) != file.bytes]
+        gone = [file.path for file in self.replaced(manifest) if not file.object_version]
         if gone:
             raise LakeError(
                 f"{len(gone)} of {len(manifest.files)} files of version {manifest.version} of table "
@@ -250,12 +267,16 @@ class LakeTable:
     def download(self, manifest: Manifest, folder: Path) -> list[Path]:
         """The manifest's data files below ``folder``, under their own relative paths.
 
+        Where the manifest names the versions of objects, these are read, whatever has become of the objects.
         Local files are hard-linked where the file system allows it: Delta never changes a data file.
         """
         self._checked(manifest)
         with ThreadPoolExecutor(8) as pool:
-            paths = [file.path for file in manifest.files]
-            return list(pool.map(lambda path: storage.download(self.location, path, folder / path), paths))
+            return list(pool.map(lambda file: self._fetch(file, folder), manifest.files))
+
+    def _fetch(self, file: ManifestFile, folder: Path) -> Path:
+        target, version = folder / file.path, file.object_version
+        return storage.download(self.location, file.path, target, version=version)
 
     def _open(self, version: int | None = None) -> DeltaTable:
         with delta_errors(self.location, "opening"):
@@ -314,6 +335,11 @@ class LakeTable:
             return
         with tempfile.TemporaryDirectory(prefix="nightshift-rows-", dir=scratch) as folder:
             yield self.prepare(partition, data, Path(folder))
+
+
+def _is(file: ManifestFile, found: StoredObject | None) -> bool:
+    """Whether an object is the manifest's file, as far as a listing tells."""
+    return found is not None and found.size == file.bytes and file.etag in ("", found.etag)
 
 
 def _actions(table: DeltaTable) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from nightshift.errors import BackfillFailed, NightshiftError
 from nightshift.notifiers.alerts import cause_of, failed_task, tell
 from nightshift.notifiers.messages import RunLink, backfill_failed
 from nightshift.operators.base import BackfillLink, PipelineOperator
+from nightshift.operators.catalog import show_in_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -184,6 +185,8 @@ class ChunkOperator(BackfillOperator):
         days = shift.work(self.step, partitions, self._each(len(partitions)))
         record_chunk(shift.lake, plan, self.step, self.chunk, [asdict(day) for day in days])
         bad = {day.partition: day.reason[:200] for day in days if not day.is_good}
+        versions = self._versions(shift.lake)
+        show_in_catalog(self.settings, shift.lake, tuple(versions))
         return {
             "step": self.step,
             "chunk": self.chunk,
@@ -192,7 +195,7 @@ class ChunkOperator(BackfillOperator):
             "failed": dict(list(bad.items())[:_TOLD]),
             "failed_total": len(bad),
             "seconds": round(sum(day.seconds for day in days), 1),
-            "versions": self._versions(shift.lake),
+            "versions": versions,
         }
 
     def _versions(self, lake: Lake) -> dict[str, int]:

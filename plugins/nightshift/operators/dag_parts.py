@@ -10,6 +10,7 @@ from airflow.sdk import Asset, Param
 
 from nightshift.config.loader import load_all
 from nightshift.hooks.settings import current_settings
+from nightshift.platforms.endpoints import ENDPOINT_PLATFORMS
 from nightshift.scheduling.pools import BACKFILL_POOL, job_pool
 from nightshift.scheduling.priority import NightFirst
 
@@ -30,6 +31,7 @@ __all__ = [
     "dag_arguments",
     "day_param",
     "force_new_param",
+    "has_endpoint",
     "job_arguments",
     "partition_param",
     "pipelines",
@@ -61,6 +63,11 @@ def broken_pipelines() -> dict[Path, NightshiftError]:
 def asset(pipeline: Pipeline, what: str) -> Asset:
     """The asset that says: partition so-and-so of ``what`` is there."""
     return Asset(name=f"{pipeline.pipeline}_{what}", uri=f"x-nightshift://{pipeline.pipeline}/{what}")
+
+
+def has_endpoint(pipeline: Pipeline) -> bool:
+    """Whether the pipeline's champion is deployed: its file says so, and its platform can."""
+    return pipeline.endpoint is not None and pipeline.platform in ENDPOINT_PLATFORMS
 
 
 def partition_param(pipeline: Pipeline) -> Param:

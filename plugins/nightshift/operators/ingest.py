@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from nightshift.errors import PartitionIncomplete
 from nightshift.hooks.storage import landing_zone
 from nightshift.operators.base import PipelineOperator, is_backfill
+from nightshift.operators.catalog import show_in_catalog
 from nightshift.triggers.landing import LandingTrigger
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class IngestOperator(PipelineOperator):
             staging=settings.staging,
         )
         clear_failure(lake, "ingest", partition)
+        show_in_catalog(settings, lake, ("raw", *self.pipeline.references))
         done = "ingested" if result.changed else "unchanged since the last ingestion"
         self.log.info("Partition %s: %d rows, %s", partition, result.rows, done)
         return result.to_dict()

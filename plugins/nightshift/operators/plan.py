@@ -19,9 +19,13 @@ class PlanOperator(PipelineOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
+        Leaves the view of the night in the lake (:mod:`nightshift.lake.views`).
+
         :returns: ``{partition, splits, versions, tune, missing}``, JSON-safe.
         :raises PartitionAbsent: when the night's partition or a whole split is not in the lake.
         """
+        from nightshift.lake.views import write_view
+
         partition, lake = self.partition(context), self.lake()
         found, missing = plan_splits(self.pipeline, partition, lake)
         for name, present in found.items():
@@ -30,10 +34,12 @@ class PlanOperator(PipelineOperator):
             self.log.warning(
                 "%d days of the window are not in the lake: %s", len(missing), ", ".join(missing)
             )
+        versions = pin_versions(self.pipeline, lake)
+        write_view(lake, partition, found, versions)
         return {
             "partition": partition,
             "splits": found,
-            "versions": pin_versions(self.pipeline, lake),
+            "versions": versions,
             "tune": self._tune(context, partition),
             "missing": missing,
         }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from nightshift.operators.base import PipelineOperator
+from nightshift.operators.catalog import show_in_catalog
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
@@ -34,6 +35,8 @@ class ReplayOperator(PipelineOperator):
             dry_run=form["dry_run"],
         )
         found = done.brief()
+        if not done.dry_run:
+            show_in_catalog(self.settings, self.lake(), ("raw", "clean", "quarantine"))
         self.log.info(
             "%s%s of %s partitions changed: %s",
             "A dry run, nothing was written: " if done.dry_run else "",

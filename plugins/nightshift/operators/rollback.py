@@ -9,7 +9,7 @@ from nightshift.notifiers.messages import RunLink, rolled_back
 from nightshift.operators.base import MlflowLink, PipelineOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, Context
 
     from nightshift.registry.ledger import Entry
 
@@ -17,10 +17,17 @@ __all__ = ["RollbackOperator"]
 
 
 class RollbackOperator(PipelineOperator):
-    """Makes the version of the form the champion again; tried again, it does nothing twice."""
+    """Makes the version of the form the champion again; tried again, it does nothing twice.
+
+    :param asset: told that there is another champion, where somebody waits for it: the endpoint follows.
+    """
 
     template_fields = ()
     operator_extra_links = (MlflowLink(),)
+
+    def __init__(self, *, asset: Asset | None = None, **kwargs: Any) -> None:
+        super().__init__(outlets=[asset] if asset else [], **kwargs)
+        self.asset = asset
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -38,7 +45,10 @@ class RollbackOperator(PipelineOperator):
         form, who = context["params"], self._who(context)
         to = str(form["version"]).strip()
         entry = roll_back(models, ledger, to=to, reason=form["reason"], who=who, anyway=form["anyway"])
-        self.links[MlflowLink.name] = models.page(models.get(ledger.model, entry.champion))
+        champion = models.get(ledger.model, entry.champion)
+        self.links[MlflowLink.name] = models.page(champion)
+        if self.asset is not None:
+            context["outlet_events"][self.asset].add_partitions(champion.partition)
         if entry.action != "rollback" or entry.who != who:
             self.log.info("Version %s is the champion already", entry.champion)
             return {"champion": entry.champion, "before": entry.champion, "seq": entry.seq}

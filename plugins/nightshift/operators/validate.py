@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nightshift.notifiers import metrics
 from nightshift.notifiers.messages import report_url
 from nightshift.operators.base import PipelineOperator, ValidationReportLink
+from nightshift.operators.catalog import show_in_catalog
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,6 +40,8 @@ class ValidateOperator(PipelineOperator):
         self.links[ValidationReportLink.name] = url
         found = {**summary.to_dict(), "report_url": url}
         self.log.info("Partition %s %s: %s. Report: %s", partition, summary.status, found["rows"], url)
+        metrics.partition_validated(self.pipeline.pipeline, summary.clean, summary.quarantined)
+        show_in_catalog(settings, lake, ("clean", "quarantine"))
         if summary.status == "blocked":
             note_failure(lake, "validate", partition, f"blocked: {summary.reason}", context["ti"].run_id)
             context["ti"].xcom_push(key="return_value", value=found)

@@ -102,5 +102,5 @@ def _page(pipeline: str, file_of: Callable[[Pipeline], str]) -> HTMLResponse:
 def _read(pipeline: str, file_of: Callable[[Pipeline], str]) -> bytes:
     """A file out of a pipeline's lake."""
     settings = current_settings()
-    found = load_pipeline(settings.pipelines_dir / f"{pipeline}.yaml")
+    found = load_pipeline(settings.pipelines_dir / f"{pipeline}.yaml", settings.platform)
     return open_lake(settings, found).read_file(file_of(found))

@@ -1,4 +1,4 @@
-"""Python imports this in every process of the chaos stack: the local platform with a network's moods.
+"""Python imports this in every process of the chaos stack: the platform with a network's moods.
 
 The only place where the tests change product code: calls of the platform halt, fail, or lose their reply
 as the run's plan says. A call that another call of the platform makes passes.
@@ -7,7 +7,6 @@ as the run's plan says. A call that another call of the platform makes passes.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import threading
 import time
@@ -16,8 +15,12 @@ from typing import Any
 from chaos_points import halt, run_folder, take_fault
 
 from nightshift.errors import PlatformUnavailable
-from nightshift.platforms.base import JobRef, JobSpec
-from nightshift.platforms.local import LocalPlatform
+from nightshift.platforms.base import JobRef, JobSpec, Platform
+
+if os.environ.get("AIRFLOW__NIGHTSHIFT__PLATFORM") == "sagemaker":
+    from nightshift.platforms.sagemaker.platform import SageMakerPlatform as Moody
+else:
+    from nightshift.platforms.local import LocalPlatform as Moody
 
 _busy = threading.local()
 _TIMEOUT_S = 1.5
@@ -29,22 +32,17 @@ _WORDS = {
 }
 
 
-def _run_of(platform: LocalPlatform, about: JobSpec | JobRef) -> str | None:
-    """The chaos run that a call is about."""
-    if isinstance(about, JobSpec):
-        return about.job.get("run")
-    try:
-        spec = json.loads((platform.home / about.name / "spec.json").read_text())
-        return spec["job"].get("run")
-    except FileNotFoundError:
-        return os.environ.get("CHAOS_RUN")  # asked before it was submitted, by the worker
+def _run_of(platform: Platform, about: JobSpec | JobRef) -> str | None:
+    """The chaos run that a call is about; what is asked before it was submitted, the worker asks."""
+    spec = about if isinstance(about, JobSpec) else platform.submitted(about)
+    return spec.job.get("run") if spec else os.environ.get("CHAOS_RUN")
 
 
 def _moody(name: str) -> None:
-    calm = getattr(LocalPlatform, name)
+    calm = getattr(Moody, name)
 
     @functools.wraps(calm)
-    def call(self: LocalPlatform, about: JobSpec | JobRef, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Platform, about: JobSpec | JobRef, *args: Any, **kwargs: Any) -> Any:
         run = None if getattr(_busy, "now", False) else _run_of(self, about)
         if run is None or not run_folder(run).exists():
             return calm(self, about, *args, **kwargs)
@@ -64,7 +62,7 @@ def _moody(name: str) -> None:
         finally:
             _busy.now = False
 
-    setattr(LocalPlatform, name, call)
+    setattr(Moody, name, call)
 
 
 for _name in ("submit", "status", "logs", "stop"):

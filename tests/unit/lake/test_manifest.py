@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from nightshift.lake.manifest import Manifest, ManifestFile
 
@@ -36,3 +37,18 @@ def test_the_hash_knows_the_files_and_not_their_order_or_place() -> None:
 def test_a_manifest_survives_json() -> None:
     manifest = Manifest.of("raw", "file:///lake/raw", 7, FILES)
     assert Manifest.from_dict(json.loads(json.dumps(manifest.to_dict()))) == manifest
+
+
+def test_the_versions_of_objects_are_kept_and_change_no_hash() -> None:
+    plain = Manifest.of("raw", "s3://bucket/raw", 7, FILES)
+    pinned = replace(plain, files=tuple(replace(f, etag='"e"', object_version="v1") for f in plain.files))
+    assert Manifest.of("raw", pinned.uri, 7, pinned.files).sha256 == plain.sha256
+    assert Manifest.from_dict(json.loads(json.dumps(pinned.to_dict()))) == pinned
+
+
+def test_a_manifest_of_before_there_were_versions_can_be_read() -> None:
+    manifest = Manifest.of("raw", "file:///lake/raw", 7, FILES)
+    old = manifest.to_dict()
+    for file in old["files"]:
+        del file["etag"], file["object_version"]
+    assert Manifest.from_dict(old) == manifest

@@ -47,8 +47,7 @@ def test_a_record_is_filed_by_the_utc_month_of_its_end(lake: Lake) -> None:
 
 
 def test_a_job_is_counted_once_however_often_its_end_is_seen(lake: Lake) -> None:
-    for usd in (0.25, 9.0):
-        record(lake, cost("a", usd=usd))
+    assert [record(lake, cost("a", usd=usd)) for usd in (0.25, 9.0)] == [True, False]
     record(lake, cost("other", day="2027-01-01", usd=1.0))
     record(lake, cost("a", day="2027-02-01", usd=9.0))
     assert [month_usd(lake, month) for month in ("2026-11", "2027-01", "2027-02")] == [0.25, 1.0, 0]

@@ -122,6 +122,7 @@ class Bench:
     """One task over all of its tries.
 
     :param clears: how often a user has cleared the task.
+    :param poll_s: seconds between two looks at the job; None: what the platform finds right.
     """
 
     platform: FaultyPlatform
@@ -132,11 +133,12 @@ class Bench:
     clears: int = 0
     verb: str = "train"
     partition: str = "2013-01-05"
+    poll_s: float | None = 0.02
 
     def operator(self, *, deferrable: bool = False, **changes: Any) -> Any:
         """A new try, as a new worker process would build it."""
         common = {"task_id": "toy", "pipeline": PIPELINE, "deferrable": deferrable}
-        pace = {"defer_after_s": 0, "poll_s": 0.02}
+        pace = {"defer_after_s": 0, "poll_s": self.poll_s}
         made: Any
         if self.verb == "score":
             made = ToyScore(**common, **pace)

@@ -29,6 +29,7 @@ from nightshift.registry.champion import roll_back
 from nightshift.registry.ledger import Draft, Ledger
 from nightshift.registry.models import Models
 from nightshift.registry.tracking import Tracking
+from tests.fakes.statsd import listening
 from tests.unit.gate.worlds import holdout
 
 if TYPE_CHECKING:
@@ -179,6 +180,14 @@ def test_the_first_model_becomes_champion_and_the_ledger_says_why(bench: Bench) 
     assert entry.fingerprint == version.fingerprint
     assert entry.evidence["metrics"][0]["challenger"] > 0.5
     assert "no champion yet" in entry.reasons[0]
+
+
+def test_every_decision_is_told_as_a_metric(bench: Bench) -> None:
+    with listening() as statsd:
+        bench.first_champion()
+        bench.promote(bench.version(NEXT), bench.evaluated("1", seed=3))
+        name = f"nightshift.gate.verdict,pipeline={bench.pipeline.pipeline}"
+        assert statsd.lines() == [f"{name},verdict=promote:1|c", f"{name},verdict=hold:1|c"]
 
 
 def test_a_model_that_is_surely_better_takes_the_place_with_its_evidence(bench: Bench) -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk import Asset
 
 from nightshift.config.loader import load_pipeline
 from nightshift.config.settings import PROJECT
@@ -123,3 +124,15 @@ def test_an_mlflow_that_is_down_leaves_the_ledger_as_it_was(
     with pytest.raises(RegistryError):
         back(context())
     assert (told, len(ledger.entries())) == ([], 2)
+
+
+def test_whoever_waits_for_another_champion_is_told_its_partition(
+    models: FakeModels, ledger: Ledger, told: list[tuple[str, Message]]
+) -> None:
+    heard: list[str] = []
+    asset = Asset(name=f"{NAME}_champion", uri=f"x-nightshift://{NAME}/champion")
+    operator = RollbackOperator(task_id="rollback", pipeline=PIPELINE, asset=asset)
+    assert operator.outlets == [asset]
+    events = {asset: SimpleNamespace(add_partitions=heard.append)}
+    operator.execute({**context(), "outlet_events": events})
+    assert heard == ["2013-01-01"]

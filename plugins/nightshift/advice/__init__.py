@@ -1,0 +1,1 @@
+"""Which AWS service for which need: a table, and what a pipeline file makes of it."""

@@ -1,0 +1,136 @@
+"""``nightshift endpoint``: what answers requests now and what it costs; and its end."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from nightshift.cli.commands import of_the_running_stack, pipeline_of
+from nightshift.cli.text import text
+from nightshift.config.settings import Settings
+from nightshift.errors import ConfigError
+from nightshift.platforms.endpoints import BARRED, OWNER, PREVIOUS, SINCE, STABLE, UNDO, endpoint_name
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace, _SubParsersAction
+
+    from nightshift.platforms.endpoints import Endpoints, EndpointStatus, VariantStatus
+
+__all__ = ["add_commands", "delete", "status"]
+
+_MONTH_H = 730
+
+
+def add_commands(verbs: _SubParsersAction[ArgumentParser]) -> None:
+    """``endpoint`` with its ``status`` and ``delete``."""
+    endpoint = verbs.add_parser(
+        "endpoint",
+        help="say what answers requests now and what it costs an hour, or end it",
+        description="The endpoint of a pipeline: its file's section 'endpoint'. It costs as long as it is "
+        "there, whether anybody asks it or not.",
+    )
+    each = endpoint.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    looking = each.add_parser(
+        "status",
+        help="which versions answer, with which share, on which machines, for how much",
+        description="Which versions answer, with which share of the requests, on which machines and for how "
+        "much an hour. The exit code is 1 when there is no endpoint, or it does not serve.",
+    )
+    looking.set_defaults(command=status)
+    looking.add_argument("--json", action="store_true", help="print JSON")
+    ending = each.add_parser(
+        "delete",
+        help="end the endpoint and remove all that belongs to it",
+        description="End the endpoint: its machines, releases and models, autoscaling, alarms and monitoring "
+        "schedule. What it has captured stays. The next deployment makes it anew.",
+    )
+    ending.set_defaults(command=delete)
+    ending.add_argument("--yes", action="store_true", help="do it; without it, only say what would go")
+    for parser in (looking, ending):
+        parser.add_argument(
+            "pipeline", metavar="PIPELINE", help="name of a pipeline file, e.g. flight_delays"
+        )
+
+
+def status(options: Namespace) -> int:
+    """What the endpoint is."""
+    there, name = _open(options.pipeline)
+    found = there.status(name)
+    if options.json:
+        told = {**asdict(found), "usd_per_hour": found.usd_per_hour} if found else None
+        print(json.dumps(told, indent=1))
+    elif found is None:
+        print(f"{options.pipeline}: there is no endpoint {name}: nothing answers and nothing costs")
+    else:
+        for line in _told(options.pipeline, found, there.console_url(name)):
+            print(line)
+    return 0 if found is not None and found.state == "serving" else 1
+
+
+def delete(options: Namespace) -> int:
+    """Its end."""
+    there, name = _open(options.pipeline)
+    found = there.status(name)
+    if found is not None and found.state == "changing":
+        raise ConfigError(f"endpoint {name} is being changed", fix="wait a few minutes and try again")
+    if not options.yes:
+        cost = f", {found.usd_per_hour:.4f} USD an hour" if found else ""
+        what = f"endpoint {name}{cost}" if found else f"what is left of endpoint {name}"
+        raise ConfigError(f"this would end {what}, and whoever asks it gets no answer", fix="say --yes")
+    gone = there.delete(name)
+    for each in gone:
+        print(f"deleted: {each}")
+    print(f"{options.pipeline}: " + ("its endpoint is gone" if gone else "there was nothing to delete"))
+    return 0
+
+
+def _open(pipeline: str) -> tuple[Endpoints, str]:
+    """The endpoints of the pipeline's platform, and the name of its own."""
+    from nightshift.hooks.endpoints import endpoints
+
+    settings = of_the_running_stack(Settings.from_environment())
+    found = pipeline_of(settings, pipeline)
+    return endpoints(found.platform, settings), endpoint_name(found.pipeline, settings.deployment)
+
+
+def _told(pipeline: str, found: EndpointStatus, url: str | None) -> list[str]:
+    rows = [_row(each, sum(one.weight for one in found.variants)) for each in found.variants]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))] if rows else []
+    table = [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
+    ]
+    hourly = found.usd_per_hour
+    return [
+        f"{pipeline}: endpoint {found.name} is {found.state}",
+        *(line.rstrip() for line in table),
+        f"  {hourly:.4f} USD an hour, about {hourly * _MONTH_H:,.0f} USD a month, as long as it is there",
+        *(f"  {line}" for line in _notes(found)),
+        *([f"  {url}"] if url else []),
+    ]
+
+
+def _row(variant: VariantStatus, all_weights: float) -> tuple[str, ...]:
+    share = variant.weight / all_weights if all_weights else 0.0
+    machines = f"{variant.instances} x {variant.instance_type}"
+    return (variant.name, f"version {variant.version or '?'}", f"{share:.1%} of the requests", machines)
+
+
+def _notes(found: EndpointStatus) -> list[str]:
+    notes: dict[str, Any] = dict(found.notes)
+    told = [f"release {found.release}, before it {notes.get(PREVIOUS) or 'none'}"]
+    if found.going_to:
+        told.append(f"it is being changed to {found.going_to}")
+    if found.reason:
+        told.append(f"the last change failed: {text(found.reason)}")
+    if notes.get(STABLE) not in (None, found.release) or notes.get(OWNER):
+        told.append(f"a deployment is under way: {text(notes.get(OWNER) or 'of nobody')}")
+    if notes.get(SINCE):
+        when = time.gmtime(float(notes[SINCE].rpartition(" ")[2]))
+        told.append(f"both models answer since {time.strftime('%Y-%m-%d %H:%M', when)} UTC")
+    if notes.get(UNDO):
+        told.append(f"it is to go back: {text(notes[UNDO])}")
+    if notes.get(BARRED):
+        told.append(f"version {notes[BARRED]} was taken off by a person")
+    return told
