@@ -1,10 +1,11 @@
-"""A whole night with S3 and SageMaker, on a loopback AWS whose jobs really run; then a part of it again."""
+"""A whole night with S3 and SageMaker on a loopback AWS whose jobs really run, and its model in real time."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,14 +20,17 @@ from nightshift.embedded.night import Night, follow, prepare, result
 from nightshift.embedded.ports import Ports, free_port
 from nightshift.embedded.sample_data import seed_landing
 from nightshift.embedded.stack import Stack
+from nightshift.hooks.endpoints import endpoints
 from nightshift.hooks.platform import connect
 from nightshift.hooks.storage import landing_zone, open_lake
+from nightshift.operators.rollout import endpoint_spec
+from nightshift.platforms.endpoints import EndpointState
 from nightshift.registry.artifacts import Artifacts
 from nightshift.registry.models import Models
 from tests.contract.platform_contract import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from localcloud.aws import LoopbackAws
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 NIGHT = "2013-01-13"
+VERBS = ("tune", "train", "evaluate")
 HISTORY = days("2013-01-01", "2013-01-12")
 
 
@@ -47,11 +52,19 @@ class Cloud:
     aws: LoopbackAws
     pipeline: Pipeline
 
-    def created(self) -> Counter[str]:
-        """How often each of SageMaker's Create calls was made so far."""
-        return Counter(
-            call["operation"] for call in self.aws.calls() if call["operation"].startswith("Create")
-        )
+    def created(self, *jobs: str) -> Counter[tuple[str, str]]:
+        """How often SageMaker's Create calls were made for these jobs so far."""
+        calls = [call for call in self.aws.calls() if call["operation"].startswith("Create")]
+        named = [(call["operation"], _name_in(call["parameters"])) for call in calls]
+        return Counter(call for call in named if call[1] in jobs)
+
+
+_NAMES = ("TrainingJobName", "HyperParameterTuningJobName", "TransformJobName", "ModelName")
+
+
+def _name_in(parameters: Mapping[str, Any]) -> str:
+    """The name that a Create call gives."""
+    return next((str(parameters[key]) for key in _NAMES if key in parameters), "")
 
 
 def _small_pipeline(folder: Path) -> Path:
@@ -63,6 +76,7 @@ def _small_pipeline(folder: Path) -> Path:
     document["training"]["hyperparameters"]["max_iter"] = 60
     document["features"]["lookback"] = 4
     document["tuning"] |= {"trials": 2, "every": 1}
+    document["endpoint"] = {"check": {"rows": 20}}
     path = folder / "flight_delays.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
@@ -91,6 +105,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, loopback_aws: LoopbackAws) -
             stack.start()
             api = AirflowApi(stack.airflow_url)
             prepare(api, pipeline.pipeline)
+            api.unpause("flight_delays_deploy")
             live = replace(settings, mlflow_tracking_uri=stack.mlflow_url, ui_url=stack.airflow_url)
             yield Cloud(live, api, loopback_aws, pipeline)
         finally:
@@ -118,13 +133,16 @@ def test_a_night_on_sagemaker_ends_with_a_champion_and_one_prediction_for_every_
 
 
 def test_every_job_of_the_night_was_one_of_sagemakers(cloud: Cloud, night: Night) -> None:
-    assert cloud.created() == {
-        "CreateTrainingJob": 3,  # train, evaluate, the features of score
-        "CreateHyperParameterTuningJob": 1,
-        "CreateModel": 1,
-        "CreateTransformJob": 1,
+    tune, train, evaluate = (result(cloud.api, night, verb, dag="retrain") for verb in VERBS)
+    score = result(cloud.api, night, "score", dag="score")["job"]
+    assert cloud.created(tune["job"], train["job"], evaluate["job"], score, f"{score}-f") == {
+        ("CreateHyperParameterTuningJob", tune["job"]): 1,
+        ("CreateTrainingJob", train["job"]): 1,
+        ("CreateTrainingJob", evaluate["job"]): 1,
+        ("CreateTrainingJob", f"{score}-f"): 1,
+        ("CreateModel", score): 1,
+        ("CreateTransformJob", score): 1,
     }
-    train = result(cloud.api, night, "train", dag="retrain")
     assert train["output_uri"].startswith("s3://")
     assert train["billable_seconds"] > 0
     assert train["cost_usd"] > 0
@@ -145,8 +163,10 @@ def test_the_log_of_a_deferred_task_has_the_lines_of_cloudwatch(cloud: Cloud, ni
 
 
 def test_a_cleared_training_adopts_its_job(cloud: Cloud, night: Night) -> None:
-    before, train = cloud.created(), night.task("train", dag="retrain")
+    train = night.task("train", dag="retrain")
     assert train is not None
+    job = result(cloud.api, night, "train", dag="retrain")["job"]
+    before = cloud.created(job)
     body = {"dry_run": False, "only_failed": False, "task_ids": [train.task_id], "dag_run_id": train.run_id}
     cloud.api.call("POST", f"dags/{train.dag_id}/clearTaskInstances", json=body)
 
@@ -155,7 +175,21 @@ def test_a_cleared_training_adopts_its_job(cloud: Cloud, night: Night) -> None:
         return found.try_number > train.try_number and found.state == "success" and found
 
     wait_for(again, 90)
-    assert cloud.created() == before
+    assert cloud.created(job) == before
+
+
+def test_the_champion_answers_in_real_time(cloud: Cloud, night: Night) -> None:
+    begun = datetime.now(UTC) - timedelta(hours=1)
+    (run,) = wait_for(lambda: cloud.api.runs("flight_delays_deploy", NIGHT, begun), 120)
+    wait_for(lambda: cloud.api.run(run.dag_id, run.run_id).is_over, 240)
+    assert cloud.api.run(run.dag_id, run.run_id).state == "success"
+    there, name = endpoints("sagemaker", cloud.settings), endpoint_spec(cloud.pipeline, cloud.settings).name
+    status = there.status(name)
+    assert status is not None
+    assert status.state is EndpointState.SERVING
+    assert [each.version for each in status.variants] == ["1"]
+    there.delete(name)
+    wait_for(lambda: there.status(name) is None, 60)
 
 
 def test_nothing_runs_on_for_nobody(cloud: Cloud, night: Night) -> None:

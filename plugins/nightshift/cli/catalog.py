@@ -76,7 +76,7 @@ def sync(options: Namespace) -> int:
 def view(options: Namespace) -> int:
     """The index of a night's view."""
     from nightshift.hooks.storage import open_lake
-    from nightshift.lake.views import read_view, view_path
+    from nightshift.lake.views import FOLDERS, read_view, view_path
 
     settings = Settings.from_environment()
     pipeline = pipeline_of(settings, options.pipeline)
@@ -86,7 +86,8 @@ def view(options: Namespace) -> int:
         print(json.dumps(index, indent=1))
         return 0
     print(f"{index['pipeline']} {index['partition']}: clean at version {index['versions']['clean']}")
-    for name, part in index["splits"].items():
+    for name in FOLDERS.values():
+        part = index["splits"][name]
         days = part["days"]
         span = f"{days[0]}..{days[-1]}" if days else "none"
         print(f"  {name:10} {len(days):3} days {span:24} {part['rows']:>9,} rows, {part['files']} files")

@@ -160,3 +160,11 @@ def test_settings_take_their_defaults_for_what_is_absent_or_empty(tmp_path: Path
     settings = Settings.from_lookup({"home": str(tmp_path), "lake_uri": ""}.get)
     assert settings.lake_uri == (tmp_path / "lake").as_uri()
     assert settings.jobs_home == tmp_path / "jobs"
+
+
+def test_a_deployment_can_say_where_every_pipeline_runs(tmp_path: Path, document: dict) -> None:
+    path = write(tmp_path, document)
+    assert load_pipeline(path).platform == "local"
+    assert load_pipeline(path, "sagemaker").platform == "sagemaker"
+    with pytest.raises(ConfigError, match=r"flight_delays.yaml: platform: .* \(got 'sagemeker'\)"):
+        load_pipeline(path, "sagemeker")

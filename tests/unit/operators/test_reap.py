@@ -132,3 +132,9 @@ def test_jobs_of_another_deployment_are_none_of_ours(bench: Bench, told: list[st
     bench.platform.submit(replace(bench.spec, job={**bench.spec.job, "seconds": 5}, tags={}), "strange")
     assert reap([])["looked_at"] == 0
     bench.platform.stop(JobRef("local", "strange"))
+
+
+def test_it_looks_at_this_machine_and_at_every_platform_that_a_pipeline_runs_on() -> None:
+    shipped = Settings.from_lookup({}.get)
+    assert reap_module.in_use(shipped) == ["local"]
+    assert reap_module.in_use(replace(shipped, platform="sagemaker")) == ["local", "sagemaker"]
