@@ -57,13 +57,14 @@ ifeq ($(strip $(ARGS)),)
 	@failed=0; \
 	$(VENV)/python -m pytest $(APART) --numprocesses 2 --dist loadfile || failed=1; \
 	$(VENV)/python -m pytest $(STACKS) || failed=1; \
+	PLATFORM=sagemaker $(VENV)/python -m pytest tests/chaos || failed=1; \
 	exit $$failed
 else
 	@$(VENV)/python -m pytest $(ARGS)
 endif
 
-chaos: setup-dev ## Kill pieces of a real Airflow, one after the other, and count the jobs (ARGS=...)
-	@$(VENV)/python -m pytest tests/chaos --chaos $(ARGS)
+chaos: setup-dev ## Kill pieces of a real Airflow, one after the other, and count the jobs (PLATFORM=..., ARGS=...)
+	@PLATFORM='$(PLATFORM)' $(VENV)/python -m pytest tests/chaos --chaos $(ARGS)
 
 lint: setup-dev ## ruff, mypy and the rule which package may import which
 	@$(VENV)/ruff check $(CODE)

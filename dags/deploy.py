@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 DOC = """
 **plan** takes the ledger's champion, **probe** computes a few real rows with their batch predictions,
 **deploy** puts the new model beside the old one, asks it these rows, gives it its share of the requests for
-the time that the pipeline file says, and then all of them. An answer that differs, an alarm, or somebody who
-ends the task: the endpoint goes back to what it served before. Running it again changes nothing more.
+the time that the pipeline file says, and then all of them. An answer that differs, a model that does not
+come up, an alarm while all requests move at once, or somebody who ends the task: the endpoint goes back to
+what it served before. Running it again changes nothing more.
 
 It starts when a night has decided, and when the champion is rolled back. With *rollback* in the form the
 endpoint goes back at once; the version that had to go stays away until somebody names it here, or the ledger

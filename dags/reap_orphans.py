@@ -6,7 +6,7 @@ import datetime as dt
 
 from airflow.sdk import DAG
 
-from nightshift.operators.dag_parts import NIGHTLY, has_endpoint, pipelines
+from nightshift.operators.dag_parts import NIGHTLY, has_endpoints
 from nightshift.operators.reap import ReapOperator
 from nightshift.operators.tend import TendEndpointsOperator
 
@@ -16,7 +16,8 @@ What slips through, because one of these died at the wrong moment, is found here
 deployment that has not ended, and whose task instance does not wait for it any more. It is looked at twice,
 stopped, told, and what it saved is added up in the task's result.
 
-An endpoint whose deployment was given up half-way is brought back to what it served before.
+An endpoint whose deployment was given up half-way is brought back to what it served before. One that no
+pipeline file asks for any more is told, with what it costs by the hour, and left alone.
 """
 
 with DAG(
@@ -32,5 +33,5 @@ with DAG(
     default_args={"owner": "nightshift"},
 ):
     ReapOperator(task_id="reap", **NIGHTLY)
-    if any(has_endpoint(pipeline) for pipeline in pipelines()):
+    if has_endpoints():
         TendEndpointsOperator(task_id="endpoints", **NIGHTLY)

@@ -30,7 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the chaos tests that take minutes, unless they are asked for."""
+    """First what forks this process; without the chaos tests that take minutes, unless they are asked for."""
+    items.sort(key=lambda item: item.get_closest_marker("forks") is None)
     if config.getoption("--chaos"):
         return
     slow = [

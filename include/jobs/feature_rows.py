@@ -27,7 +27,9 @@ __all__ = ["columns_read", "lines_of", "run"]
 
 
 def run(job: Job) -> None:
-    """Write features/<partition>/part-*.jsonl and counts.json, for the partitions that ``score`` would score.
+    """Write features/<partition>/<partition>.part-*.jsonl and counts.json, for what ``score`` would score.
+
+    The partition is in a file's name too: a cloud that answers file by file may leave the folders out.
 
     :raises BadInput: when no partition has rows, or the features are not what the champion reads.
     :raises RuntimeError: when the features' rows and the partition's do not match one to one.
@@ -61,7 +63,7 @@ def _write(job: Job, columns: Sequence[str], day: str) -> dict[str, int]:
     seen = Seen(row_ids)
     for number, frame in enumerate(_accounted(job, seen, day)):
         with (
-            atomic(folder / f"part-{number:05d}.jsonl") as partial,
+            atomic(folder / f"{day}.part-{number:05d}.jsonl") as partial,
             partial.open("w", encoding="utf-8") as file,
         ):
             file.writelines(lines_of(frame, columns))

@@ -62,7 +62,7 @@ def _cloud(home: Path) -> Iterator[Mapping[str, str]]:
         for name, value in aws.environment.items():
             patch.setenv(name, value)
         jobs = {name: text for name, text in aws.options.items() if name.startswith("sagemaker")}
-        yield {**jobs, "platform": PLATFORM, "sagemaker_poll_s": "0.3"}
+        yield {**jobs, "platform": PLATFORM, "sagemaker_poll_s": "0.3", "sagemaker_late_s": "0"}
 
 
 @pytest.fixture(scope="package")

@@ -127,6 +127,13 @@ class Chaos:
         self.signal(component, signal.SIGKILL, with_children=with_children)
         wait_for(lambda: self.stack.services.find(component) is None, 10, f"{component} is dead")
 
+    def idle_workers(self) -> list[int]:
+        """The workers that wait for a task; one of them reads the queue, the others wait for their turn."""
+        record = self.stack.services.find("scheduler")
+        assert record is not None
+        mine = (pid for pid in psutil.pids() if _session(pid) == record.pid)
+        return [pid for pid in mine if "<idle>" in _title(pid)]
+
     def signal(self, component: str, number: int, *, with_children: bool = True) -> None:
         """Send a signal to a component and what it started."""
         record = self.stack.services.find(component)
@@ -394,6 +401,12 @@ def _lasting(seconds: float) -> Iterator[None]:
     begun = time.monotonic()
     yield
     time.sleep(max(0.0, seconds - (time.monotonic() - begun)))
+
+
+def _title(pid: int) -> str:
+    with suppress(psutil.Error):
+        return " ".join(psutil.Process(pid).cmdline())
+    return ""
 
 
 def _session(pid: int) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -84,3 +86,15 @@ def test_a_worker_that_is_shut_down_leaves_its_job_to_the_next_try(chaos: Chaos,
     run.until("running", tries=2)
     run.enough()
     ended_well(run, tries=2)
+
+
+@pytest.mark.fast
+def test_tasks_go_on_when_workers_are_killed_that_wait_for_one(chaos: Chaos, start: Start) -> None:
+    idle = chaos.idle_workers()
+    assert len(idle) > 2
+    for pid in idle[:-2]:  # the one that reads the queue is among them, or another round of this finds it
+        os.kill(pid, signal.SIGKILL)
+    ended_well(start("after idle workers", job={"seconds": 0.2}), tries=1)
+    for pid in chaos.idle_workers():
+        os.kill(pid, signal.SIGKILL)
+    ended_well(start("after all of them", job={"seconds": 0.2}), tries=1)

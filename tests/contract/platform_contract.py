@@ -159,6 +159,19 @@ class PlatformContract:
         assert platform.find({"pipeline": "toy"}, live=True) == []
         assert platform.find({"pipeline": "other"}) == []
 
+    def test_a_job_that_runs_is_found_among_the_live_ones(
+        self, platform: Platform, spec: JobSpec, counter: Path
+    ) -> None:
+        platform.submit(spec, "toy-ended")
+        ref = platform.submit(self.but(spec, seconds=60), "toy-live")
+        wait_for(lambda: len(starts(counter)) == 2)
+        self.end(platform, JobRef(platform.name, "toy-ended"))
+        (found,) = platform.find({"pipeline": "toy"}, live=True)
+        assert (found.ref, found.tags, found.status.state) == (ref, spec.tags, JobState.RUNNING)
+        assert platform.find({"pipeline": "other"}, live=True) == []
+        platform.stop(ref)
+        self.end(platform, ref)
+
     def test_what_a_job_was_told_is_remembered_without_its_secrets(
         self, platform: Platform, spec: JobSpec, tmp_path: Path
     ) -> None:

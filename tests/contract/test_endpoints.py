@@ -134,6 +134,9 @@ def test_a_deployed_model_answers_row_for_row_as_in_a_batch(
     changed = {call["operation"] for call in clean_loopback_aws.calls()}
     assert not changed & {"CreateEndpoint", "UpdateEndpoint", "DeleteEndpoint"}
     assert names(clean_loopback_aws, deployer)["endpoints"] == 1
+    tags = deployer.operator("1").spec.tags
+    assert [each.name for each in deployer.there.find(tags)] == [deployer.name]
+    assert deployer.there.find({**tags, "deployment": "another"}) == []
 
 
 def test_autoscaling_alarms_monitoring_and_captured_requests_are_there(

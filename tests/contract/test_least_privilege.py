@@ -1,7 +1,9 @@
 """What each role may and may not do, tried out: the policies that Terraform makes, enforced by moto.
 
 Moto checks S3 by resource and other services by action alone: there the resources are widened to ``*``, and
-the real ones are read from the text. Conditions, and who may take a role, it does not look at at all.
+the real ones are read from the text. Conditions, and who may take a role, it does not look at at all; nor
+does it know CloudWatch's actions by their name. That each call of the code is granted is told by
+``test_policies_cover_calls.py``.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ LANDING, LAKE, JOBS = (
 _POLICIES = {
     "airflow": ("airflow-catalog", "airflow-data", "airflow-jobs", "airflow-endpoints"),
     "jobs": ("jobs", "jobs-network"),
-    "readers": ("readers", "readers-athena"),
+    "readers": ("readers", "readers-athena", "readers-lakeformation"),
 }
 _CLEAN = "flight_delays/clean/partition=2013-01-05/part-0.parquet"
 _LOG = "flight_delays/clean/_delta_log/00000000000000000000.json"
@@ -124,6 +126,7 @@ def named(service: str, operation: str, **arguments: Any) -> Call:
     return (service, operation, arguments)
 
 
+_OUTPUT_PLACE = {"S3OutputPath": f"s3://{JOBS}/jobs"}
 _EVENT = {"timestamp": 1, "message": "x"}
 _START = named(
     "sagemaker",
@@ -131,7 +134,7 @@ _START = named(
     TrainingJobName="x",
     RoleArn=_VALUES["jobs_role_arn"],
     AlgorithmSpecification={"TrainingInputMode": "File", "TrainingImage": "x"},
-    OutputDataConfig={"S3OutputPath": f"s3://{JOBS}/jobs"},
+    OutputDataConfig=_OUTPUT_PLACE,
     ResourceConfig={"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
     StoppingCondition={"MaxRuntimeInSeconds": 60},
 )
@@ -142,6 +145,42 @@ _NO_VERSIONS = named(
 )
 _NEW_USER = named("iam", "create_user", UserName="x")
 _TABLE = named("glue", "create_table", DatabaseName="nightshift_test", TableInput={"Name": "x"})
+
+_SOURCE = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{JOBS}/jobs/x"}}
+_ARN = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint/flight-delays-0"
+_TARGET = {
+    "ServiceNamespace": "sagemaker",
+    "ResourceId": "endpoint/flight-delays-0/variant/champion",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+_VARIANT = {
+    "VariantName": "champion",
+    "ModelName": "x",
+    "InitialInstanceCount": 1,
+    "InstanceType": "ml.m5.large",
+}
+_SCALE = named("application-autoscaling", "register_scalable_target", **_TARGET, MinCapacity=1, MaxCapacity=2)
+_MODEL = named("sagemaker", "create_model", ModelName="x", ExecutionRoleArn=_VALUES["jobs_role_arn"])
+_TUNE = named(
+    "sagemaker",
+    "create_hyper_parameter_tuning_job",
+    HyperParameterTuningJobName="x",
+    HyperParameterTuningJobConfig={
+        "Strategy": "Random",
+        "ResourceLimits": {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1},
+    },
+)
+_TRANSFORM = named(
+    "sagemaker",
+    "create_transform_job",
+    TransformJobName="x",
+    ModelName="x",
+    TransformInput={"DataSource": _SOURCE},
+    TransformOutput=_OUTPUT_PLACE,
+    TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+)
+_ENDPOINT = named("sagemaker", "create_endpoint", EndpointName="x", EndpointConfigName="x")
+_LF_TABLE = {"Table": {"DatabaseName": "nightshift_test", "Name": "x"}}
 
 ALLOWED = {
     "jobs": [
@@ -171,6 +210,30 @@ ALLOWED = {
         named("sagemaker", "describe_training_job", TrainingJobName="x"),
         named("sagemaker", "describe_hyper_parameter_tuning_job", HyperParameterTuningJobName="x"),
         named("sagemaker", "describe_transform_job", TransformJobName="x"),
+        _TUNE,
+        _MODEL,
+        _TRANSFORM,
+        _STOP,
+        named("sagemaker", "list_tags", ResourceArn=_ARN),
+        named("sagemaker", "add_tags", ResourceArn=_ARN, Tags=[{"Key": "k", "Value": "v"}]),
+        named("sagemaker", "delete_tags", ResourceArn=_ARN, TagKeys=["k"]),
+        named("sagemaker", "create_endpoint_config", EndpointConfigName="x", ProductionVariants=[_VARIANT]),
+        _ENDPOINT,
+        named("sagemaker", "update_endpoint", EndpointName="x", EndpointConfigName="x"),
+        named("sagemaker", "delete_endpoint", EndpointName="x"),
+        named("sagemaker", "describe_endpoint", EndpointName="x"),
+        named("sagemaker", "list_endpoint_configs"),
+        named("sagemaker-runtime", "invoke_endpoint", EndpointName="x", Body=b"x"),
+        _SCALE,
+        named("application-autoscaling", "deregister_scalable_target", **_TARGET),
+        named("glue", "get_database", Name="nightshift_test"),
+        named("lakeformation", "get_resource_lf_tags", Resource=_LF_TABLE),
+        named(
+            "lakeformation",
+            "add_lf_tags_to_resource",
+            Resource=_LF_TABLE,
+            LFTags=[{"TagKey": "k", "TagValues": ["v"]}],
+        ),
         named("glue", "get_table", DatabaseName="nightshift_test", Name="x"),
         _TABLE,
         named("logs", "filter_log_events", logGroupName="g"),
@@ -207,6 +270,11 @@ DENIED = {
         named("sagemaker", "list_training_jobs"),
         _START,
         _STOP,
+        _TUNE,
+        _MODEL,
+        _TRANSFORM,
+        _ENDPOINT,
+        _SCALE,
         _TABLE,
     ],
     "airflow": [
@@ -321,6 +389,7 @@ _EVERYWHERE = {
         "lakeformation:AddLFTagsToResource",
         "lakeformation:GetResourceLFTags",
         "sagemaker:ListEndpointConfigs",
+        "sagemaker:ListEndpoints",
         "sagemaker:ListHyperParameterTuningJobs",
         "sagemaker:ListModels",
         "sagemaker:ListTrainingJobs",
@@ -334,7 +403,7 @@ _EVERYWHERE = {
         "ec2:DescribeVpcs",
         "ecr:GetAuthorizationToken",
     },
-    "readers": set(),
+    "readers": {"lakeformation:GetDataAccess"},
 }
 
 

@@ -109,6 +109,7 @@ class TestLocalPlatform(PlatformContract):
         assert self.end(platform, ref).state is JobState.SUCCEEDED
 
 
+@pytest.mark.forks
 class TestLocalPlatformInWarmWorkers(PlatformContract):
     """The same contract where jobs are forks of a worker that has the heavy libraries in memory."""
 

@@ -124,6 +124,7 @@ def test_a_score_job_gives_the_predictions_that_it_gives_here(
     store.write(f"flights-score-both/transform/{answers[0].path}", b"".join(lines[:-1]))
     with pytest.raises(AccountingError, match="rows, but"):
         Score(platform.site, ref.name, score_spec(folder)).assemble(1.0)
+    assert not platform.site.client("sagemaker").list_models()["Models"]
 
 
 def test_a_stop_between_the_two_stages_holds(
@@ -131,6 +132,10 @@ def test_a_stop_between_the_two_stages_holds(
 ) -> None:
     work = Score(platform.site, "flights-score-stop", score_spec(folder))
     ref = platform.submit(work.spec, work.name)
+    asked = len(clean_loopback_aws.calls("ListTags"))
+    (live,) = platform.find({"pipeline": "flight_delays"}, live=True)
+    assert live.ref == ref
+    assert len(clean_loopback_aws.calls("ListTags")) == asked  # its name tells whose the first stage is
 
     def features_are_there() -> bool:
         status = work.look()  # looks only: nobody starts the second stage meanwhile
@@ -147,7 +152,7 @@ def test_a_stop_between_the_two_stages_holds(
 
 
 def test_a_search_leaves_what_a_search_here_leaves(
-    platform: SageMakerPlatform, job_inputs: JobInputs
+    platform: SageMakerPlatform, job_inputs: JobInputs, clean_loopback_aws: LoopbackAws
 ) -> None:
     tuning = {"search_space": SPACE, "metric": "roc_auc", "trials": 2, "parallelism": 2, "warm_start": True}
     document = job_json("tune", tuning=tuning, hyperparameters={"max_iter": 20})
@@ -155,6 +160,10 @@ def test_a_search_leaves_what_a_search_here_leaves(
     tags = {"pipeline": "flight_delays", "partition": "2013-01-20"}
     spec = JobSpec("tune", document, tables(job_inputs.folder), code_sha256="1", tags=tags)
     ref = platform.submit(spec, "flights-tune")
+    wait_for(lambda: platform.site.calls.trials("flights-tune"))
+    (live,) = platform.find({"pipeline": "flight_delays"}, live=True)
+    assert live.ref == ref
+    assert not clean_loopback_aws.calls("ListTags")  # the names of its trials begin with its own
     status = end(platform, ref)
     assert status.state is JobState.SUCCEEDED, status.reason
     output = platform.fetch(platform.result(ref).output_uri)

@@ -220,6 +220,14 @@ def test_a_pipeline_with_an_endpoint_has_a_dag_that_deploys_it(tmp_path: Path) -
     assert found["dags"]["flight_delays_rollback"]["tasks"]["rollback"]["outlets"] == [
         "flight_delays_champion"
     ]
+
+
+def test_endpoints_are_looked_after_where_the_section_was_taken_out_too(tmp_path: Path) -> None:
+    pipelines = tmp_path / "pipelines"
+    shutil.copytree(PROJECT / "include" / "pipelines", pipelines)
+    file = pipelines / "flight_delays.yaml"
+    file.write_text(file.read_text().replace("platform: local", "platform: sagemaker"))
+    found = parse(PROJECT / "dags", tmp_path / "airflow", pipelines)
     assert set(found["dags"]["reap_orphans"]["tasks"]) == {"reap", "endpoints"}
 
 

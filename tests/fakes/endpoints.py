@@ -39,7 +39,16 @@ class FakeEndpoints(Endpoints):
     now: EndpointStatus | None = None
     calls: list[str] = field(default_factory=list)
     settled: int = 0
+    on_settle: Callable[[], None] = lambda: None
+    settings: Callable[[], None] = lambda: None
+    others: list[EndpointStatus] = field(default_factory=list)
     _left: int = 0
+
+    def check_settings(self, spec: EndpointSpec) -> None:
+        self.settings()
+
+    def find(self, tags: Mapping[str, str]) -> list[EndpointStatus]:
+        return [*([self.now] if self.now else []), *self.others]
 
     def model(self, spec: EndpointSpec, served: Served) -> str:
         return f"model-{served.version}"
@@ -50,7 +59,8 @@ class FakeEndpoints(Endpoints):
         return name
 
     def variants_of(self, release: str) -> tuple[Variant, ...]:
-        return self.made.get(release, ())
+        found = self.made.get(release, ())
+        return tuple(replace(each, version=each.model.removeprefix("model-")) for each in found)
 
     def status(self, name: str) -> EndpointStatus | None:
         if self.down:
@@ -88,7 +98,7 @@ class FakeEndpoints(Endpoints):
             self.now = EndpointStatus(name, EndpointState.CHANGING, "", release, notes=dict(notes or {}))
         elif self.now.state is EndpointState.CHANGING:
             return self.now.going_to == release
-        elif self.now.release == release:
+        elif self.now.release == release and self.now.state is EndpointState.SERVING:
             return True
         else:
             self.now = replace(self.now, state=EndpointState.CHANGING, going_to=release)
@@ -110,6 +120,7 @@ class FakeEndpoints(Endpoints):
         return self.answer(found.version, lines)
 
     def settle(self, spec: EndpointSpec) -> None:
+        self.on_settle()
         self.settled += 1
 
     def note(self, name: str, **notes: str) -> None:

@@ -46,8 +46,16 @@ def policy_values(**others: str) -> dict[str, Any]:
     bucket = f"arn:aws:s3:::nightshift-test-{ACCOUNT}"
     jobs = ("hyper-parameter-tuning-job", "model", "training-job", "transform-job")
     endpoints = ("endpoint", "endpoint-config", "model", "monitoring-schedule")
+    alarms = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm"
+    alarm_names = (
+        "TargetTracking-endpoint/flight-delays-*",
+        "flight-delays-*-errors",
+        "flight-delays-*-latency",
+    )
+    ec2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
     return {
         "account": ACCOUNT,
+        "alarm_arns": [f"{alarms}:{name}" for name in alarm_names],
         "deployment": "test",
         "endpoint_arns": [f"{sagemaker}:{kind}/*" for kind in endpoints],
         "glue_database": "nightshift_test",
@@ -62,6 +70,8 @@ def policy_values(**others: str) -> dict[str, Any]:
         "partition": "aws",
         "region": REGION,
         "repository_arns": [f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/nightshift-test/jobs"],
+        "security_group_arns": [f"{ec2}:security-group/sg-1"],
+        "subnet_arns": [f"{ec2}:subnet/subnet-1"],
         "table_objects": [f"{bucket}-lake/{table}/*" for table in tables],
         "table_prefixes": [f"{table}/*" for table in tables],
         "workgroup": "nightshift-test",

@@ -125,9 +125,11 @@ def find_endpoint(cloud: Cloud, name: str) -> Record:
 def update(cloud: Cloud, request: dict[str, Any]) -> dict[str, Any]:
     """Begin to change an endpoint to another configuration."""
     record = find_endpoint(cloud, request["EndpointName"])
-    find_config(cloud, request["EndpointConfigName"])
+    config = find_config(cloud, request["EndpointConfigName"])
     with record.lock:
         _refuse_while_changing(record)
+        if "DeploymentConfig" in request:
+            _refuse_other_variants(record, config)
         if record.shown["EndpointStatus"] == "Failed":
             raise validation(f'Cannot update endpoint "{record.arn}" in status Failed.')
         cloud.records.change(
@@ -145,6 +147,17 @@ def update(cloud: Cloud, request: dict[str, Any]) -> dict[str, Any]:
 def _refuse_while_changing(record: Record) -> None:
     if record.shown["EndpointStatus"] in CHANGING:
         raise validation(f'Cannot update in-progress endpoint "{record.arn}".')
+
+
+def _refuse_other_variants(record: Record, config: Record) -> None:
+    """The exclusions of AWS's deployment guardrails: a guarded update keeps the names of the variants."""
+    there = {each["VariantName"] for each in record.shown.get("ProductionVariants", ())}
+    wanted = {each["VariantName"] for each in config.request["ProductionVariants"]}
+    if there != wanted:
+        raise validation(
+            f'Cannot update endpoint "{record.arn}" with a deployment configuration: the variants '
+            f"{sorted(wanted)} are not those of the endpoint, {sorted(there)}."
+        )
 
 
 @operation("sagemaker", "UpdateEndpointWeightsAndCapacities")

@@ -32,6 +32,15 @@ _CHECKED = ("sagemaker",)
 # Parameters of longer requests are not written down.
 _KEPT = 100_000
 
+_OURSELVES = frozenset({"127.0.0.1", "localhost"})
+_BROWSERS = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode")
+
+
+def _of_a_web_page(request: Request) -> bool:
+    """Whether a browser sends it: a page of anybody's could run jobs here, for a job is any command."""
+    host = request.host.rpartition(":")[0] or request.host
+    return host not in _OURSELVES or any(header in request.headers for header in _BROWSERS)
+
 
 class Gateway:
     """A WSGI application around moto's."""
@@ -42,6 +51,8 @@ class Gateway:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
+        if _of_a_web_page(request):
+            return Response("only programs of this machine may ask", 403)(environ, start_response)
         request.get_data(cache=True)
         if request.path.startswith("/loopback/"):
             return control.answer(self._cloud, request)(environ, start_response)

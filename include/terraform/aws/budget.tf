@@ -11,7 +11,7 @@ resource "aws_budgets_budget" "month" {
 
   cost_filter {
     name   = "TagKeyValue"
-    values = ["user:nightshift:deployment$${var.deployment}"]
+    values = [format("user:nightshift:deployment$%s", var.deployment)] # "$${" would be the letters, not the name
   }
 
   dynamic "notification" {

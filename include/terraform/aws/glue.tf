@@ -21,6 +21,54 @@ resource "aws_lakeformation_resource_lf_tags" "lake" {
   }
 }
 
+# What Lake Formation has to grant beside IAM. Who makes a table owns it and may tag it, given the tag; ALTER is for
+# tables that somebody else has made. Whoever applies this has to be an administrator of the data lake.
+
+locals {
+  lake_formation = var.lake_formation_grants && length(var.lake_formation_tags) > 0
+  table_grants = !local.lake_formation ? {} : merge(
+    { airflow = { role = aws_iam_role.airflow.arn, may = ["ALTER", "DESCRIBE"] } },
+    length(var.reader_principals) == 0 ? {} : {
+      readers = { role = aws_iam_role.readers[0].arn, may = ["DESCRIBE", "SELECT"] }
+    },
+  )
+}
+
+resource "aws_lakeformation_permissions" "tags" {
+  for_each = local.lake_formation ? var.lake_formation_tags : {}
+
+  principal   = aws_iam_role.airflow.arn
+  permissions = ["ASSOCIATE", "DESCRIBE"]
+
+  lf_tag {
+    key    = each.key
+    values = [each.value]
+  }
+}
+
+resource "aws_lakeformation_permissions" "database" {
+  count = local.lake_formation ? 1 : 0
+
+  principal   = aws_iam_role.airflow.arn
+  permissions = ["ALTER", "CREATE_TABLE", "DESCRIBE"]
+
+  database {
+    name = aws_glue_catalog_database.lake.name
+  }
+}
+
+resource "aws_lakeformation_permissions" "tables" {
+  for_each = local.table_grants
+
+  principal   = each.value.role
+  permissions = each.value.may
+
+  table {
+    database_name = aws_glue_catalog_database.lake.name
+    wildcard      = true
+  }
+}
+
 resource "aws_athena_workgroup" "lake" {
   count = var.athena ? 1 : 0
 

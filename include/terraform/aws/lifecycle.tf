@@ -4,8 +4,12 @@
 
 locals {
   scratch = {
-    inputs      = { prefix = "${local.jobs_prefix}/.inputs/", days = var.scratch_days }
+    inputs      = { prefix = "${local.jobs_prefix}/.inputs/", days = var.input_days }
     checkpoints = { prefix = "${local.jobs_prefix}/.checkpoints/", days = var.scratch_days }
+    debugger    = { prefix = "${local.jobs_prefix}/.debugger/", days = var.scratch_days }
+    profiler    = { prefix = "${local.jobs_prefix}/.profiler/", days = var.scratch_days }
+    capture     = { prefix = "${local.jobs_prefix}/.capture/", days = var.capture_days }
+    monitoring  = { prefix = "${local.jobs_prefix}/.monitoring/", days = var.capture_days }
     answers     = { prefix = "athena/", days = 7 }
   }
   expiring = merge(

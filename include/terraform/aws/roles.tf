@@ -3,7 +3,12 @@
 
 locals {
   policy = {
-    account        = local.account
+    account = local.account
+    alarm_arns = flatten([
+      for words in local.endpoint_words : [
+        for name in ["TargetTracking-endpoint/%s-*", "%s-*-errors", "%s-*-latency"] : "${local.alarm_arn}:${format(name, words)}"
+      ]
+    ])
     deployment     = var.deployment
     endpoint_arns  = [for kind in ["endpoint", "endpoint-config", "model", "monitoring-schedule"] : "${local.sagemaker_arn}:${kind}/*"]
     glue_database  = local.glue_database
@@ -20,14 +25,18 @@ locals {
     repository_arns = concat(
       [for name in var.repositories : aws_ecr_repository.images[name].arn], var.framework_repository_arns
     )
-    table_objects  = [for table in local.job_tables : "${local.lake_arn}/${table}/*"]
-    table_prefixes = [for table in local.job_tables : "${table}/*"]
-    workgroup      = local.name
+    security_group_arns = [for id in var.security_group_ids : "${local.ec2_arn}:security-group/${id}"]
+    subnet_arns         = [for id in var.subnet_ids : "${local.ec2_arn}:subnet/${id}"]
+    table_objects       = [for table in local.job_tables : "${local.lake_arn}/${table}/*"]
+    table_prefixes      = [for table in local.job_tables : "${table}/*"]
+    workgroup           = local.name
   }
 
   airflow_policies = concat(["airflow-catalog", "airflow-data", "airflow-jobs"], var.endpoints ? ["airflow-endpoints"] : [])
   jobs_policies    = concat(["jobs"], length(var.subnet_ids) > 0 ? ["jobs-network"] : [])
-  readers_policies = length(var.reader_principals) == 0 ? [] : concat(["readers"], var.athena ? ["readers-athena"] : [])
+  readers_policies = length(var.reader_principals) == 0 ? [] : concat(
+    ["readers"], var.athena ? ["readers-athena"] : [], local.lake_formation ? ["readers-lakeformation"] : []
+  )
   policy_roles = merge(
     { for name in local.airflow_policies : name => aws_iam_role.airflow.name },
     { for name in local.jobs_policies : name => aws_iam_role.jobs.name },

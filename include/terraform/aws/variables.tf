@@ -115,8 +115,30 @@ variable "noncurrent_days" {
   }
 }
 
+variable "input_days" {
+  description = "Days that inputs uploaded from Airflow's machine are kept, above all models. They are found again by what they are and not touched, so S3 counts from the first upload: longer than a model is champion. One that expired is uploaded anew for the next job."
+  type        = number
+  default     = 365
+
+  validation {
+    condition     = var.input_days >= 60
+    error_message = "At least 60 days."
+  }
+}
+
+variable "capture_days" {
+  description = "Days that captured requests of endpoints and the reports of their monitoring are kept."
+  type        = number
+  default     = 90
+
+  validation {
+    condition     = var.capture_days >= 2
+    error_message = "At least 2 days: the monitoring reads what was captured."
+  }
+}
+
 variable "scratch_days" {
-  description = "Days that uploaded inputs and checkpoints of jobs are kept; longer than any job waits and runs."
+  description = "Days that checkpoints and what Debugger and profiler leave are kept; longer than any job waits and runs."
   type        = number
   default     = 60
 
@@ -175,7 +197,7 @@ variable "image_tag" {
 }
 
 variable "framework_repository_arns" {
-  description = "ECR repositories of others that jobs pull from, e.g. arn:aws:ecr:us-east-1:763104351884:repository/pytorch-training."
+  description = "ECR repositories of others that jobs pull from: framework images of AWS, e.g. arn:aws:ecr:us-east-1:763104351884:repository/pytorch-training, and the images of Model Monitor and Debugger where sagemaker_monitor_image or sagemaker_debugger_image name them."
   type        = list(string)
   default     = []
 }
@@ -192,6 +214,12 @@ variable "lake_formation_tags" {
   description = "Lake Formation tags of the database and its tables: key to value; the tags must be there."
   type        = map(string)
   default     = {}
+}
+
+variable "lake_formation_grants" {
+  description = "Whether Lake Formation's own permissions are granted too, where lake_formation_tags are set: ASSOCIATE on the tags, CREATE_TABLE and ALTER for Airflow, SELECT for readers. Whoever applies has to be an administrator of the data lake."
+  type        = bool
+  default     = true
 }
 
 variable "athena" {

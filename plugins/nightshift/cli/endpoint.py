@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from nightshift.cli.commands import of_the_running_stack, pipeline_of
 from nightshift.cli.text import text
+from nightshift.config.loader import load_all
 from nightshift.config.settings import Settings
 from nightshift.errors import ConfigError
-from nightshift.platforms.endpoints import BARRED, OWNER, PREVIOUS, SINCE, STABLE, UNDO, endpoint_name
+from nightshift.platforms.endpoints import (
+    BARRED,
+    ENDPOINT_PLATFORMS,
+    OWNER,
+    PREVIOUS,
+    SINCE,
+    STABLE,
+    UNDO,
+    endpoint_name,
+)
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _SubParsersAction
@@ -21,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["add_commands", "delete", "status"]
 
 _MONTH_H = 730
+_NAMED = re.compile(r"-[0-9a-f]{12}$")
+"""How an endpoint's name ends, and a pipeline's does not."""
 
 
 def add_commands(verbs: _SubParsersAction[ArgumentParser]) -> None:
@@ -36,7 +49,8 @@ def add_commands(verbs: _SubParsersAction[ArgumentParser]) -> None:
         "status",
         help="which versions answer, with which share, on which machines, for how much",
         description="Which versions answer, with which share of the requests, on which machines and for how "
-        "much an hour. The exit code is 1 when there is no endpoint, or it does not serve.",
+        "much an hour. The exit code is 1 when there is no endpoint, or it does not serve. Without "
+        "PIPELINE: every endpoint of this deployment, also those that no pipeline file asks for any more.",
     )
     looking.set_defaults(command=status)
     looking.add_argument("--json", action="store_true", help="print JSON")
@@ -48,14 +62,20 @@ def add_commands(verbs: _SubParsersAction[ArgumentParser]) -> None:
     )
     ending.set_defaults(command=delete)
     ending.add_argument("--yes", action="store_true", help="do it; without it, only say what would go")
-    for parser in (looking, ending):
-        parser.add_argument(
-            "pipeline", metavar="PIPELINE", help="name of a pipeline file, e.g. flight_delays"
-        )
+    looking.add_argument(
+        "pipeline", metavar="PIPELINE", nargs="?", default="", help="name of a pipeline file; left out: all"
+    )
+    ending.add_argument(
+        "pipeline",
+        metavar="PIPELINE",
+        help="name of a pipeline file, e.g. flight_delays, or of an endpoint whose file is gone",
+    )
 
 
 def status(options: Namespace) -> int:
     """What the endpoint is."""
+    if not options.pipeline:
+        return _every(as_json=options.json)
     there, name = _open(options.pipeline)
     found = there.status(name)
     if options.json:
@@ -91,8 +111,61 @@ def _open(pipeline: str) -> tuple[Endpoints, str]:
     from nightshift.hooks.endpoints import endpoints
 
     settings = of_the_running_stack(Settings.from_environment())
-    found = pipeline_of(settings, pipeline)
+    try:
+        found = pipeline_of(settings, pipeline)
+    except ConfigError:
+        if not _NAMED.search(pipeline):
+            raise
+        return _left_over(settings, pipeline), pipeline
     return endpoints(found.platform, settings), endpoint_name(found.pipeline, settings.deployment)
+
+
+def _left_over(settings: Settings, name: str) -> Endpoints:
+    """Where the endpoint of that name is.
+
+    :raises ConfigError: when this deployment has none of that name.
+    """
+    from nightshift.hooks.endpoints import endpoints
+
+    for platform in _platforms(settings):
+        there = endpoints(platform, settings)
+        if name in {each.name for each in there.find({"deployment": settings.deployment})}:
+            return there
+    raise ConfigError(
+        f"deployment {settings.deployment!r} has neither a pipeline nor an endpoint {name!r}",
+        fix="see 'nightshift endpoint status'",
+    )
+
+
+def _platforms(settings: Settings) -> list[str]:
+    """Those with endpoints that pipelines run on, or that are set up at all."""
+    used = {settings.platform, *(each.platform for each in load_all(settings)[0])}
+    return [each for each in ENDPOINT_PLATFORMS if each in used] or list(ENDPOINT_PLATFORMS)
+
+
+def _every(*, as_json: bool) -> int:
+    """All endpoints of this deployment, with who wants them."""
+    from nightshift.hooks.endpoints import endpoints
+
+    settings = of_the_running_stack(Settings.from_environment())
+    good, bad = load_all(settings)
+    wanting = [each.pipeline for each in good if each.endpoint is not None] + [path.stem for path in bad]
+    wanted = {endpoint_name(each, settings.deployment): each for each in wanting}
+    found = [
+        each
+        for platform in _platforms(settings)
+        for each in endpoints(platform, settings).find({"deployment": settings.deployment})
+    ]
+    if as_json:
+        rows = [{**asdict(e), "usd_per_hour": e.usd_per_hour, "pipeline": wanted.get(e.name)} for e in found]
+        print(json.dumps(rows, indent=1))
+        return 0
+    for each in found:
+        whose = wanted.get(each.name) or f"NO PIPELINE WANTS IT: nightshift endpoint delete {each.name} --yes"
+        print(f"{each.name}  {each.state}  {each.usd_per_hour:.4f} USD an hour  {text(whose)}")
+    total = sum(each.usd_per_hour for each in found)
+    print(f"{len(found)} endpoints, {total:.4f} USD an hour" if found else "there are no endpoints")
+    return 0
 
 
 def _told(pipeline: str, found: EndpointStatus, url: str | None) -> list[str]:

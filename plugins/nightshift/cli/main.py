@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from nightshift import __version__
 from nightshift.cli import backfill, catalog, commands, endpoint, gate, quarantine, recommend, registry, why
-from nightshift.embedded.cloud import enter
+from nightshift.config.settings import Settings
+from nightshift.embedded.cloud import enter, running_platform
 from nightshift.errors import ConfigError, NightshiftError, PartitionKeyError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.debug:
         os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")
     try:
-        enter(options.platform)
+        enter(options.platform or _of_the_running_stack(options))
         return int(options.command(options))
     except NightshiftError as error:
         if options.debug:
@@ -51,6 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _of_the_running_stack(options: argparse.Namespace) -> str:
+    """Whose lake belongs to the MLflow that answers here; what starts or ends stacks is told which."""
+    if options.command in (commands.up, commands.demo, commands.down, commands.status):
+        return "local"
+    found = running_platform(Settings.from_environment())
+    if found != "local":
+        print(f"nightshift: on the stack of {found}, which runs", file=sys.stderr)
+    return found
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     root = argparse.ArgumentParser(
@@ -61,9 +72,9 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"nightshift {__version__}")
     root.add_argument(
         "--platform",
-        default=os.environ.get("PLATFORM") or "local",
+        default=os.environ.get("PLATFORM"),
         help="on which of this machine's stacks: local, or sagemaker on a loopback AWS "
-        "(default: $PLATFORM, else local)",
+        "(default: $PLATFORM, else the one that runs, else local)",
     )
     root.add_argument("--debug", action="store_true", help="show where an error comes from")
     verbs = root.add_subparsers(title="commands", metavar="COMMAND")

@@ -162,9 +162,16 @@ class ResourcesConfig(MachineConfig):
 
     @property
     def every_candidate(self) -> tuple[MachineConfig, ...]:
-        """The machine asked for first, then the others."""
+        """The machine asked for first, then the others: as many, and spot, unless one says otherwise."""
         first = MachineConfig(**{name: getattr(self, name) for name in MachineConfig.model_fields})
-        return (first, *self.candidates)
+        alike = {"spot": self.spot, "instances": self.instances}
+        return (
+            first,
+            *(
+                each.model_copy(update={k: v for k, v in alike.items() if k not in each.model_fields_set})
+                for each in self.candidates
+            ),
+        )
 
 
 class TrainingConfig(_Section):
@@ -377,7 +384,7 @@ class MonitoringConfig(_Section):
 
 
 class AlarmsConfig(_Section):
-    """What sends a deployment back while it goes on, and warns afterwards."""
+    """What sends a deployment back while it goes on."""
 
     errors_per_minute: int | None = Field(None, ge=1, description="Answers that are errors of the server.")
     latency_ms: float | None = Field(None, gt=0, description="Of the model, for 95 of 100 requests.")

@@ -29,6 +29,7 @@ SAGEMAKER_OPTIONS = (
     "volume_gib",
     "script_mode",
     "poll_s",
+    "late_s",
     "keep_alive_s",
     "retry_attempts",
     "debugger_image",

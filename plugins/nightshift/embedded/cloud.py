@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["PLATFORMS", "cloud_service", "enter", "stacks", "start_cloud"]
+__all__ = ["PLATFORMS", "cloud_service", "enter", "running_platform", "stacks", "start_cloud"]
 
 PLATFORMS = {"local": "", "sagemaker": "aws"}
 """Platforms that an embedded stack can run on, and the loopback cloud that each needs."""
 
 _OURS = "AIRFLOW__NIGHTSHIFT__"
+_REAL = (f"{_OURS}SAGEMAKER_", f"{_OURS}GLUE_", f"{_OURS}LAKE_", f"{_OURS}LANDING_")
 
 
 def enter(platform: str) -> None:
@@ -40,6 +41,8 @@ def enter(platform: str) -> None:
     if not PLATFORMS[platform]:
         return
     home = Settings.from_environment().home / platform
+    for name in [name for name in os.environ if name.startswith(_REAL)]:
+        del os.environ[name]  # a real deployment's, which would be taken for the loopback cloud's
     pace = {f"{platform}_poll_s": "1"}  # nobody counts the calls here
     _set(home=str(home), platform=platform, loopback=PLATFORMS[platform], **pace)
     _adopt(_told(home, PLATFORMS[platform]))
@@ -50,6 +53,13 @@ def stacks(settings: Settings) -> list[Settings]:
     below = [(settings.home / name, cloud) for name, cloud in PLATFORMS.items() if cloud]
     found = [replace(settings, home=home, loopback=cloud) for home, cloud in below if home.exists()]
     return [settings, *found]
+
+
+def running_platform(settings: Settings) -> str:
+    """The platform of the stack that runs; local where none does, or more than one."""
+    running = [each for each in stacks(settings) if Services(each.home).find("mlflow") is not None]
+    alone = running[0] if len(running) == 1 else settings
+    return next((name for name, cloud in PLATFORMS.items() if cloud and cloud == alone.loopback), "local")
 
 
 def start_cloud(settings: Settings) -> Settings:

@@ -14,6 +14,7 @@ from nightshift.embedded.night import Night, follow, prepare, result
 from nightshift.embedded.sample_data import seed_landing
 from nightshift.embedded.stack import Stack
 from nightshift.errors import ConfigError
+from nightshift.hooks.platform import connect
 from nightshift.hooks.storage import landing_zone
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Demo:
         Stack.asked_for(self.settings, self.ports)
         if self.settings.loopback:
             self._start_cloud()
+        connect(self.pipeline.platform, self.settings)  # what is missing to sign in is said now
         stack = Stack.asked_for(self.settings, self.ports)
         history = history_of(self.pipeline, self.partition)
         self._land([*history, self.partition])
@@ -117,6 +119,8 @@ class Demo:
         champion = promoted.get("champion") or {}
         best = tuned.get("best") or {}
         name = self.pipeline.pipeline
+        jobs = [tuned, *(result(api, night, verb, dag="retrain") for verb in ("train", "evaluate"))]
+        jobs.append(result(api, night, "score", dag="score"))
         return {
             "pipeline": name,
             "platform": self.pipeline.platform,
@@ -124,6 +128,10 @@ class Demo:
             "rows": {
                 **{key: rows.get(key) for key in ("ingested", "clean", "quarantined")},
                 "scored": published.get("rows_out"),
+            },
+            "jobs": {
+                key: round(sum(job.get(key, 0.0) for job in jobs), 6)
+                for key in ("seconds", "billable_seconds", "cost_usd")
             },
             "tuning": {"trials": tuned.get("trials"), "best": best},
             "champion": {"version": champion.get("version"), "metrics": champion.get("metrics", {})},
@@ -170,6 +178,8 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
         f"{'-' if value is None else f'{value:.4f}'} on the validation days",
         f"             with {_params(best.get('params', {}))}",
         *_models(report),
+        f"  jobs       {report['jobs']['seconds']:.1f} s, {report['jobs']['billable_seconds']:.1f} s billed,"
+        f" {report['jobs']['cost_usd']:.4f} USD on {report['platform']}",
         f"  seconds    setup {seconds['setup']}, history {seconds['history']}, start {seconds['start']},"
         f" night {seconds['night']}",
         f"  slowest    {', '.join(f'{name} {took:.1f}' for name, took in slowest)}",
@@ -200,7 +210,8 @@ def _params(params: dict[str, Any]) -> str:
 
 def _setup_seconds(settings: Settings) -> float | None:
     """How long ``make setup`` took when it last installed something."""
+    file = report_files(settings)[-1].with_name("setup.json")
     try:
-        return float(json.loads((settings.home / "setup.json").read_text())["seconds"])
+        return float(json.loads(file.read_text())["seconds"])
     except (FileNotFoundError, ValueError, KeyError):
         return None

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -120,6 +120,11 @@ class Stack:
             state = self.status()
             if all(state.values()) and self._runs_this_code():
                 return Started(0.0, reused=True)
+            down = [name for name, runs in state.items() if not runs]
+            if set(down) < set(COMPONENTS) and self._runs_this_code():
+                say(f"starting again what is down: {', '.join(down)}")
+                self._revive(down)
+                return Started(round(time.monotonic() - begun, 1), reused=False)
             state.pop(self.settings.loopback, None)  # it may have been started before, alone
             if any(state.values()):
                 whole = all(state.values())
@@ -141,14 +146,7 @@ class Stack:
         :raises ServiceFailed: when one does not come up; whatever else runs goes on.
         """
         with self._exclusive():
-            begun = time.time()
-            dead = [name for name in names if self.services.find(name) is None]
-            if "scheduler" in dead:
-                self._warm_file.unlink(missing_ok=True)
-            services = [self._component(name, begun) for name in dead]
-            for service in services:
-                self.services.start(service)
-            self.services.wait(*services)
+            self._revive([name for name in names if self.services.find(name) is None])
 
     def stop(self) -> int:
         """End every process of this stack, its jobs too; how many there were."""
@@ -160,6 +158,15 @@ class Stack:
     def health(self) -> Mapping[str, Any]:
         """What Airflow's api-server says of the components; empty while it does not answer."""
         return _get_json(f"{self.airflow_url}/api/v2/monitor/health")
+
+    def _revive(self, dead: Sequence[str]) -> None:
+        begun = time.time()
+        if "scheduler" in dead:
+            self._warm_file.unlink(missing_ok=True)
+        services = [self._component(name, begun) for name in dead]
+        for service in services:
+            self.services.start(service)
+        self.services.wait(*services)
 
     def _start_all(self, say: Say) -> None:
         begun = time.time()

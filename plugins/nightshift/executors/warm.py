@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 from airflow.executors.local_executor import LocalExecutor
 
 from nightshift.executors import WARM_FILE
+from nightshift.executors.locks import KernelLock
 from nightshift.platforms.local import WARM
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def warm_up(modules: Sequence[str] = MODULES) -> Warmth:
 class WarmLocalExecutor(LocalExecutor):
     """Airflow's LocalExecutor whose workers, and so tasks, are born with the heavy imports done.
 
-    They die with their scheduler, at once. Otherwise the next scheduler would start their tasks anew, the
+    A worker that is killed while it waits for work keeps no other from it. They die with their scheduler,
+    at once. Otherwise the next scheduler would start their tasks anew, the
     old ones would be told to end, and they would stop the jobs that the new ones have just found.
     """
 
@@ -110,6 +112,13 @@ class WarmLocalExecutor(LocalExecutor):
         log.info("Workers forked warm: %d modules in %.1f s", len(warmth.imported), warmth.seconds)
         if file := os.environ.get(WARM_FILE):
             Path(file).write_text(json.dumps(asdict(warmth)))
+
+    def _spawn_workers_with_gc_freeze(self, spawn_number: int) -> None:
+        """Before the first of them: locks that a killed worker does not keep."""
+        for queue, name in ((self.activity_queue, "_rlock"), (self.result_queue, "_wlock")):
+            if not isinstance(getattr(queue, name), KernelLock):
+                setattr(queue, name, KernelLock())
+        super()._spawn_workers_with_gc_freeze(spawn_number)  # type: ignore[no-untyped-call]
 
 
 class _DieTogether:

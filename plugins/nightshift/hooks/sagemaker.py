@@ -33,11 +33,12 @@ def sagemaker_platform(settings: Settings) -> SageMakerPlatform:
     conn_id = settings.sagemaker_conn_id
     hook: Any = AwsBaseHook(aws_conn_id=conn_id, client_type="sagemaker")
     region = hook.region_name or _region_of_environment()
-    extra = hook.conn_config.extra_config.get(_EXTRA) or {}
+    extra = hook.conn_config.extra_config.get(_EXTRA)
     config = SageMakerConfig.read(extra, settings.sagemaker, conn_id, region)
 
     def storage() -> Mapping[str, str]:
-        return options_for(config.jobs_uri, conn_id)
+        options = options_for(config.jobs_uri, conn_id)  # guesses a region where the connection names none
+        return {**options, "aws_region": region} if options else options
 
     return SageMakerPlatform(
         config,
@@ -50,21 +51,29 @@ def sagemaker_platform(settings: Settings) -> SageMakerPlatform:
 
 
 def aws_clients(conn_id: str, region: str | None = None) -> Client:
-    """boto3 clients by service, made when they are asked for and kept.
+    """boto3 clients by service, made when they are asked for and kept until what signs in has expired.
 
     What the connection says of retries and timeouts wins over what we find right.
     """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     from botocore.config import Config
 
+    from nightshift.platforms.sagemaker.failures import EXPIRED
+
     made: dict[str, Any] = {}
     ours = Config(retries=_RETRIES, connect_timeout=_CONNECT_S, read_timeout=_READ_S)
 
+    def forget_expired(parsed: Mapping[str, Any], **_: Any) -> None:
+        if parsed.get("Error", {}).get("Code") in EXPIRED:
+            made.clear()
+
     def client(service: str) -> Any:
-        if service not in made:
+        found = made.get(service)
+        if found is None:
             hook: Any = AwsBaseHook(aws_conn_id=conn_id, client_type=service, region_name=region)
-            made[service] = hook.get_client_type(config=ours.merge(hook.config))
-        return made[service]
+            found = made[service] = hook.get_client_type(config=ours.merge(hook.config))
+            found.meta.events.register("after-call", forget_expired)
+        return found
 
     return client
 

@@ -20,6 +20,7 @@ __all__ = [
     "backfill_failed",
     "budget_passed",
     "compose",
+    "endpoint_unwanted",
     "orphans_reaped",
     "partition_late",
     "partition_missing",
@@ -188,6 +189,17 @@ def orphans_reaped(pipeline: str, orphans: Sequence[Orphan], ui_url: str) -> Mes
     return Message(
         _title(pipeline, "", f"{_count(len(orphans), 'orphaned job')} stopped"), _fit(head, middle, links)
     )
+
+
+def endpoint_unwanted(pipeline: str, endpoint: str, usd_per_hour: float) -> Message:
+    """An endpoint that costs, and that no pipeline file asks for any more."""
+    lines = [
+        f"Endpoint: {_safe(endpoint)}",
+        "No pipeline file has a section 'endpoint' for it any more, and nobody looks after it.",
+        f"It costs {usd_per_hour:,.4f} USD an hour, as long as it is there",
+        f"To end it: nightshift endpoint delete {_safe(endpoint)} --yes",
+    ]
+    return Message(_title(pipeline, "", "an endpoint is left over"), _fit(lines, [], []))
 
 
 def backfill_failed(pipeline: str, failed: Mapping[str, str], done: int, run: RunLink) -> Message:

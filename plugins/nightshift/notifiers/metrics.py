@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NAMES",
     "catalog_failed",
+    "endpoints_unwanted",
     "gate_decided",
     "job_ended",
     "job_found",
@@ -45,6 +46,7 @@ NAMES = (
     "nightshift.orphans.stopped",
     "nightshift.predictions.rows",
     "nightshift.catalog.failed",
+    "nightshift.endpoints.unwanted_usd_per_hour",
 )
 """Every metric there is; Airflow puts its own prefix (``airflow.``) before it."""
 
@@ -91,6 +93,11 @@ def predictions_published(pipeline: str, rows: int) -> None:
 def catalog_failed(pipeline: str) -> None:
     """The catalog could not be brought into step with tables that a task has written."""
     _count("nightshift.catalog.failed", tags={"pipeline": pipeline})
+
+
+def endpoints_unwanted(platform: str, usd_per_hour: float) -> None:
+    """What endpoints cost that no pipeline file wants, as long as they are there."""
+    _gauge("nightshift.endpoints.unwanted_usd_per_hour", usd_per_hour, tags={"platform": platform})
 
 
 def _job(pipeline: str, ref: JobRef, kind: str) -> dict[str, str]:

@@ -32,6 +32,7 @@ __all__ = [
     "day_param",
     "force_new_param",
     "has_endpoint",
+    "has_endpoints",
     "job_arguments",
     "partition_param",
     "pipelines",
@@ -68,6 +69,11 @@ def asset(pipeline: Pipeline, what: str) -> Asset:
 def has_endpoint(pipeline: Pipeline) -> bool:
     """Whether the pipeline's champion is deployed: its file says so, and its platform can."""
     return pipeline.endpoint is not None and pipeline.platform in ENDPOINT_PLATFORMS
+
+
+def has_endpoints() -> bool:
+    """Whether there may be endpoints: one whose section was taken out of its file is there still."""
+    return any(pipeline.platform in ENDPOINT_PLATFORMS for pipeline in pipelines())
 
 
 def partition_param(pipeline: Pipeline) -> Param:

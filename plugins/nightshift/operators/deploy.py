@@ -13,7 +13,15 @@ from nightshift.operators.learn import NightJobOperator
 from nightshift.operators.night import pin_versions
 from nightshift.operators.rollout import EndpointOperator, RolloutOperator
 from nightshift.platforms.base import JobInput
-from nightshift.platforms.endpoints import BARRED, CHALLENGER, CHAMPION, PREVIOUS, STABLE, Variant
+from nightshift.platforms.endpoints import (
+    BARRED,
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    STABLE,
+    EndpointState,
+    Variant,
+)
 from nightshift.platforms.patience import patiently
 from nightshift.platforms.rollout import Probe, Rollout, check_answers, settled_notes
 
@@ -41,6 +49,7 @@ class PlanDeploymentOperator(EndpointOperator):
         """
         :returns: ``{action, version, partition, release, weight}``.
         :raises ModelVersionAbsent: when MLflow has no such version.
+        :raises ConfigError: when a setting is missing that the endpoint needs.
         """
         if context["params"].get("rollback"):
             return {"action": ROLL_BACK}
@@ -48,12 +57,14 @@ class PlanDeploymentOperator(EndpointOperator):
         if version is None:
             raise AirflowSkipException(f"{self.pipeline.pipeline} has no champion to deploy yet")
         there = self.endpoints()
+        there.check_settings(self.spec)
         self.link_to(there)
         status = patiently(there.status, self.spec.name)
         if self._is_barred(context, status, version):
             return {"action": NOTHING, "version": version.version}
         release = self.full_release(there, version)[1]
         done = status is not None and status.release == release == status.notes.get(STABLE)
+        done = done and status is not None and status.state is not EndpointState.FAILED
         self.log.info(
             "Version %s of %s: %s",
             *(version.version, version.name, "is deployed already" if done else "is to be deployed"),
@@ -213,13 +224,13 @@ class RollbackEndpointOperator(RolloutOperator):
         store: Any = context["task_state_store"]
         kept = store.get(_STORE_KEY)
         if not kept:
-            kept = self._target(status)
+            kept = self._target(there, status)
             store.set(_STORE_KEY, kept)
         self._barred = str(kept["barred"])
         self._progress.checked.add(kept["release"])
         return Rollout(self.spec.name, self._owner, kept["release"])
 
-    def _target(self, status: EndpointStatus | None) -> dict[str, str]:
+    def _target(self, there: Endpoints, status: EndpointStatus | None) -> dict[str, str]:
         if status is None:
             raise ConfigError(f"there is no endpoint {self.spec.name}")
         stable = status.notes.get(STABLE, "")
@@ -230,8 +241,7 @@ class RollbackEndpointOperator(RolloutOperator):
                 f"endpoint {status.name} has served one release only",
                 fix=f"deploy another version, or 'nightshift endpoint delete {self.pipeline.pipeline}'",
             )
-        leaves = status.variant(CHALLENGER) or status.variant(CHAMPION)
-        return {"release": target, "barred": leaves.version if leaves else ""}
+        return {"release": target, "barred": _newest(there, status, stable)}
 
     def check(self, there: Endpoints, variant: str) -> None:
         """It was checked when it was deployed."""
@@ -239,6 +249,14 @@ class RollbackEndpointOperator(RolloutOperator):
     def settled(self, status: EndpointStatus | None, plan: Rollout) -> Mapping[str, str]:
         """The version that had to go is kept away."""
         return {**settled_notes(status, plan.full), BARRED: self._barred}
+
+
+def _newest(there: Endpoints, status: EndpointStatus, stable: str) -> str:
+    """The version that has to go: of the release that is on its way, else of the one that serves."""
+    coming = status.going_to if status.going_to != stable else ""
+    variants = patiently(there.variants_of, coming) if coming else status.variants
+    versions = {each.name: each.version for each in variants}
+    return versions.get(CHALLENGER) or versions.get(CHAMPION, "")
 
 
 def _probe(line: str) -> Probe:

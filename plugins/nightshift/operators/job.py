@@ -15,6 +15,7 @@ from nightshift.errors import (
     JobError,
     JobFailed,
     JobStopped,
+    JobTimedOut,
     NightshiftError,
     TaskInterrupted,
 )
@@ -23,7 +24,7 @@ from nightshift.notifiers import metrics
 from nightshift.notifiers.budget import check_budget
 from nightshift.operators.base import PipelineOperator
 from nightshift.platforms.base import Failure, JobRef, JobState, error_of, job_name
-from nightshift.platforms.patience import patiently
+from nightshift.platforms.patience import TROUBLE, Pause, patiently
 from nightshift.triggers.instances import GOES_ON, state_of
 from nightshift.triggers.job import JobTrigger
 
@@ -40,8 +41,10 @@ _STORE_KEY = "nightshift_job"
 _LAST_LINES = 15
 _MOST_ATTEMPTS = 50
 _HEARD_S = 2.0
-_END_S = 150.0
-"""How long a job that was asked to stop may take to end; clouds give it two minutes."""
+_NO_MACHINE = "it got no machine within"
+"""How the reason of a stop begins that makes the next try ask for the next machine."""
+_SOON_S = 60.0
+"""No job is late that waits for its machine no longer than this."""
 _STOP_RACE_S = 300.0
 """A stop that was meant for the try before may reach the job that this try has adopted, for so long."""
 
@@ -96,6 +99,7 @@ class JobOperator(PipelineOperator):
         self._job: JobRef | None = None
         self._adopted_at = 0.0
         self._log_position = 0
+        self._log_pause = Pause()
         self._ti: Any = None
         self._told_to_go = False
         self._leaves = False
@@ -126,17 +130,21 @@ class JobOperator(PipelineOperator):
         self.facts["fingerprint"] = spec.fingerprint
         self.facts["inputs"] = _named(spec.job.get("manifests", {}))
         ref = self._get_or_create(context, platform, spec)
+        if self._told_to_go:  # while it was submitted: the stop may have found no job yet
+            self._stop_if_ended_by_somebody()
         # From the platform's own clock of the job, so that a retry does not start the time anew.
         status = patiently(platform.status, ref)
         submitted_at = status.submitted_at if status else time.time()
-        deadline = submitted_at + spec.max_wait_s + spec.max_runtime_s
+        start_by = submitted_at + max(spec.max_wait_s, _SOON_S)
+        deadline = submitted_at + spec.max_wait_s + spec.max_runtime_s + platform.late_s
         patience = min(deadline, time.time() + self.defer_after_s) if self.deferrable else deadline
-        over = self._wait(platform, ref, patience)
-        if not over and time.time() < deadline:
+        over = self._wait(platform, ref, patience, start_by=start_by)
+        if not over and time.time() < deadline and not self._is_late(platform, ref, start_by):
             trigger = JobTrigger(
                 job=ref.to_dict(),
                 facts=self.facts,
                 deadline=deadline,
+                start_by=start_by,
                 poll_s=self._pause_s(platform),
                 log_position=self._log_position,
                 adopted_at=self._adopted_at,
@@ -237,20 +245,21 @@ class JobOperator(PipelineOperator):
         """The name to use, the first that no job failed or was stopped under; how many found no machine."""
         ti = context["ti"]
         identity = [self.settings.deployment, ti.dag_id, ti.run_id, ti.task_id, spec.fingerprint]
+        identity += filter(None, [platform.what_runs(spec.kind)])
         if context["params"].get("force_new"):
             identity.append(
                 f"clear {ti.max_tries - (self.retries or 0)}"
             )  # Airflow raises max_tries at each clear
         slug = f"{self.pipeline.pipeline}-{spec.kind}-{self.partition(context)}"
-        refused = 0
+        refused, limit = 0, platform.name_limit(spec.kind)
         for attempt in range(1, _MOST_ATTEMPTS):
-            limit = platform.name_limit(spec.kind)
             ref = JobRef(platform.name, job_name(slug, identity, attempt, limit))
             status = self._settled(platform, ref)
             if status is None or status.state not in (JobState.FAILED, JobState.STOPPED):
                 return ref, status, refused
             self.log.info("Job %s %s: %s", ref.name, status.state, status.reason or "no reason given")
-            refused += status.failure is Failure.CAPACITY
+            self._record_cost(context, platform, ref, status)  # whoever ended it may not have waited for it
+            refused += status.failure is Failure.CAPACITY or status.reason.startswith(_NO_MACHINE)
         raise JobFailed(f"{_MOST_ATTEMPTS} jobs {ref.name} failed", fix="look at their logs, then run again")
 
     def _settled(self, platform: Platform, ref: JobRef) -> JobStatus | None:
@@ -258,7 +267,7 @@ class JobOperator(PipelineOperator):
         status = patiently(platform.status, ref)
         if status is not None and status.state is JobState.STOPPING:
             self.log.info("Job %s is being stopped: waiting for its end", ref.name)
-            self._wait(platform, ref, time.time() + _END_S)
+            self._wait(platform, ref, time.time() + platform.end_s)
             self._log_position = 0  # of the job that comes after it
             status = patiently(platform.status, ref)
         return status
@@ -278,21 +287,39 @@ class JobOperator(PipelineOperator):
             self.log.info("Stopping job %s of an earlier try: %s", old.name, reason)
             patiently(platform.stop, old, reason)
 
-    def _wait(self, platform: Platform, ref: JobRef, until: float) -> bool:
+    def _wait(self, platform: Platform, ref: JobRef, until: float, *, start_by: float = float("inf")) -> bool:
         """Wait in the worker, log as we go; whether the job is over."""
         while True:
             status = patiently(platform.status, ref)
-            chunk = patiently(platform.logs, ref, self._log_position)
-            self._log_position = chunk.position
-            for line in chunk.lines:
-                self.log.info("[job] %s", line)
+            self._stream(platform, ref)
             if status is None or status.state.is_terminal:
                 return True
             if self._leaves:
                 raise TaskInterrupted(f"the worker has to go, job {ref.name} goes on")
-            if time.time() >= until:
+            if time.time() >= until or (status.state is JobState.PENDING and time.time() >= start_by):
                 return False
             time.sleep(min(self._pause_s(platform), max(0.0, until - time.time())))
+
+    def _stream(self, platform: Platform, ref: JobRef) -> None:
+        """New lines of the job's log; where they cannot be read, the job's end is still waited for."""
+        if not self._log_pause.is_over:
+            return
+        try:
+            chunk = platform.logs(ref, self._log_position)
+        except (NightshiftError, *TROUBLE) as error:
+            self.log.warning("The log of job %s cannot be read now: %s", ref.name, error)
+            self._log_pause.failed()
+            return
+        self._log_pause.worked()
+        self._log_position = chunk.position
+        for line in chunk.lines:
+            self.log.info("[job] %s", line)
+
+    @staticmethod
+    def _is_late(platform: Platform, ref: JobRef, start_by: float) -> bool:
+        """Whether the job should have had its machine by now."""
+        status = patiently(platform.status, ref)
+        return status is not None and status.state is JobState.PENDING and time.time() >= start_by
 
     def _pause_s(self, platform: Platform) -> float:
         return platform.poll_s if self.poll_s is None else self.poll_s
@@ -301,14 +328,21 @@ class JobOperator(PipelineOperator):
         self, context: Context, platform: Platform, ref: JobRef, *, timed_out: bool
     ) -> dict[str, Any]:
         """The one place where a job's end becomes the task's: its result, or its error."""
-        if timed_out:
-            patiently(platform.stop, ref, "past its deadline")
-            self._wait(platform, ref, time.time() + _END_S)
         status = patiently(platform.status, ref)
+        late = timed_out and status is not None and status.state is JobState.PENDING
+        if timed_out:
+            patiently(platform.stop, ref, f"{_NO_MACHINE} its max_wait_s" if late else "past its deadline")
+            self._wait(platform, ref, time.time() + platform.end_s)
+            status = patiently(platform.status, ref)
         if status is not None and not (status.state.is_terminal or timed_out):
             return self.execute(context)  # the trigger could not go on: wait here and defer anew
         self._record_cost(context, platform, ref, status)
         error = error_of(ref, status, timed_out=timed_out)
+        if late and isinstance(error, JobTimedOut | JobStopped):
+            error = CapacityUnavailable(
+                f"job {ref.name} on {ref.platform}: {_NO_MACHINE} its max_wait_s",
+                fix="add candidates to the resources in the pipeline file, or raise max_wait_s",
+            )
         self._repeat_last_lines(platform, ref)
         if error is None:
             return self._returned(context, ref, platform.result(ref))
@@ -369,5 +403,9 @@ class JobOperator(PipelineOperator):
 
     def _repeat_last_lines(self, platform: Platform, ref: JobRef) -> None:
         """The trigger's log can be lost; the worker's is the one people look at."""
-        lines = patiently(platform.last_lines, ref, _LAST_LINES)
+        try:
+            lines = platform.last_lines(ref, _LAST_LINES)
+        except (NightshiftError, *TROUBLE) as error:
+            self.log.warning("The last lines of job %s cannot be read: %s", ref.name, error)
+            return
         self.log.info("Last lines of job %s:\n%s", ref.name, "\n".join(lines))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import threading
 import time
 from abc import abstractmethod
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["EndpointOperator", "RolloutOperator", "endpoint_spec", "owner_of", "task_of"]
 
 _LONGEST_NOTE = 256
+_KEPT_AS_IT_IS = re.compile(r"[A-Za-z0-9 _.:/=+@-]*")
+"""What a tag takes without a change."""
 _KEPT = ("asked", "asked_at", "begun", "before")
 """Of what this try has done, what the trigger hands back; besides the releases that were checked."""
 _KILLED_S = 45.0
@@ -64,13 +68,19 @@ def endpoint_spec(pipeline: Pipeline, settings: Settings) -> EndpointSpec:
 
 
 def owner_of(context: Context) -> str:
-    """Whose deployment it is; of two, that of the run that was started or cleared later is the greater."""
-    ti, started = context["ti"], context["dag_run"].start_date
-    return f"{started:%Y-%m-%dT%H:%M:%S.%f} {ti.dag_id} {ti.run_id.replace('~', '=7E')} {ti.task_id}"
+    """Whose deployment it is; of two, that of the run that was started or cleared later is the greater.
+
+    It comes back from a tag as it is: where the names are too long or too strange for one, they are hashed.
+    """
+    ti, started = context["ti"], f"{context['dag_run'].start_date:%Y-%m-%dT%H:%M:%S.%f}"
+    whose = f"{ti.dag_id} {ti.run_id.replace('~', '=7E')} {ti.task_id}"
+    if len(started) + 1 + len(whose) >= _LONGEST_NOTE or not _KEPT_AS_IT_IS.fullmatch(whose):
+        whose = hashlib.sha256(whose.encode()).hexdigest()[:32]
+    return f"{started} {whose}"
 
 
 def task_of(owner: str) -> tuple[str, str, str] | None:
-    """DAG, run and task of an owner; None where it is not known, for a tag is cut at its longest."""
+    """DAG, run and task of an owner; None where they were hashed."""
     words = owner.split(" ")
     if len(words) < 4 or len(owner) >= _LONGEST_NOTE:
         return None
@@ -299,18 +309,22 @@ class RolloutOperator(EndpointOperator):
         self.defer(trigger=trigger, method_name="execute_complete")
 
     def _settle(self, there: Endpoints, plan: Rollout, status: EndpointStatus | None) -> dict[str, Any]:
+        """It serves and was checked: that stays, whatever becomes of what is around it."""
         notes = self.settled(status, plan)
-        patiently(there.settle, self.spec)
         patiently(there.note, plan.name, **notes)
-        removed = patiently(there.tidy, plan.name, (notes[STABLE], notes[PREVIOUS]))
+        self._around(there, plan)
         now = patiently(there.status, plan.name)
-        champion = now.variant(CHAMPION) if now else None
+        if now is None or now.notes.get(OWNER):
+            self.log.warning("Endpoint %s: another deployment has taken over: nothing is removed", plan.name)
+            return {"endpoint": plan.name, "superseded": True}
+        removed = patiently(there.tidy, plan.name, (notes[STABLE], notes[PREVIOUS]))
+        champion = now.variant(CHAMPION)
         found = {
             "endpoint": plan.name,
             "release": plan.full,
             "version": champion.version if champion else "",
             "removed": len(removed),
-            "usd_per_hour": round(now.usd_per_hour, 4) if now else 0.0,
+            "usd_per_hour": round(now.usd_per_hour, 4),
         }
         self.log.info(
             "Endpoint %s serves version %s for %.4f USD an hour",
@@ -318,9 +332,29 @@ class RolloutOperator(EndpointOperator):
         )
         return found
 
+    def _around(self, there: Endpoints, plan: Rollout) -> None:
+        """
+        :raises ConfigError: when it cannot be made what the file says; the next try does it.
+        """
+        try:
+            patiently(there.settle, self.spec)
+        except NightshiftError as error:
+            if error.retryable:
+                raise
+            raise ConfigError(
+                f"endpoint {plan.name} serves release {plan.full}, which was checked and stays; what is "
+                f"around it is not yet as the pipeline file says: {error.what}",
+                fix=f"{error.fix or 'see the reason'}; then clear the task",
+            ) from error
+
     def _failed(self, why: str, fix: str = "") -> DeploymentFailed:
-        back = self._undo(why, self._patience_s)
-        how = "is as it was before" if back else "is on its way back, the reaper looks after it"
+        try:
+            back = self._undo(why, self._patience_s)
+            how = "is as it was before" if back else "is on its way back, the reaper looks after it"
+        except NightshiftError as error:
+            if error.retryable:
+                raise
+            how = f"is not as it was before, for going back failed too ({error.what})"
         return DeploymentFailed(f"endpoint {self.spec.name} {how}: {why}", fix=fix)
 
     def _undo(self, why: str, patience_s: float) -> bool:
@@ -330,5 +364,8 @@ class RolloutOperator(EndpointOperator):
             return True  # a newer deployment has taken over
         done = go_back(there, spec.name, why, time.time() + patience_s)
         if done and patiently(there.status, spec.name) is not None:
-            patiently(there.settle, spec)
+            try:
+                patiently(there.settle, spec)
+            except NightshiftError as error:
+                self.log.warning("Endpoint %s is back, what is around it is not: %s", spec.name, error)
         return done

@@ -268,7 +268,7 @@ def error_of(ref: JobRef, status: JobStatus | None, *, timed_out: bool = False) 
     """
     if status is None:
         return JobLost(f"job {ref.name} is gone from {ref.platform}: nobody knows how it ended")
-    if timed_out and status.state is not JobState.SUCCEEDED:
+    if timed_out and status.state not in (JobState.SUCCEEDED, JobState.FAILED):
         return JobTimedOut(f"job {ref.name} on {ref.platform} passed its deadline and was stopped")
     if status.state is JobState.SUCCEEDED:
         return None
@@ -288,10 +288,18 @@ class Platform(ABC):
     name: str
     poll_s: float = 0.25
     """Seconds between two looks at a job; what a look costs decides."""
+    end_s: float = 150.0
+    """Seconds that a job may take to end once it was asked to."""
+    late_s: float = 0.0
+    """Seconds after a job's time is up in which the platform says so itself."""
 
     def name_limit(self, kind: str) -> int:
         """Characters that the name of a job of this kind may have."""
         return 63
+
+    def what_runs(self, kind: str) -> str:
+        """What the result depends on beside the specification, e.g. the image; part of a job's identity."""
+        return ""
 
     @abstractmethod
     def submit(self, spec: JobSpec, name: str) -> JobRef:

@@ -92,11 +92,15 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One model of a release. ``model`` is the platform's name of it; ``weight`` its share at first."""
+    """One model of a release. ``model`` is the platform's name of it; ``weight`` its share at first.
+
+    :param version: the model's, as far as it was read from the platform.
+    """
 
     name: str
     model: str
     weight: float
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,18 @@ class Endpoints(ABC):
     poll_s: float = 10.0
 
     @abstractmethod
+    def check_settings(self, spec: EndpointSpec) -> None:
+        """Look whether all is set that this endpoint needs; nothing is changed.
+
+        :raises ConfigError: when something is not.
+        :raises CapacityUnavailable: when no machine is as large as it asks for.
+        """
+
+    @abstractmethod
+    def find(self, tags: Mapping[str, str]) -> list[EndpointStatus]:
+        """Every endpoint with these tags, whoever wants it."""
+
+    @abstractmethod
     def model(self, spec: EndpointSpec, served: Served) -> str:
         """Make a model version known to the platform; the platform's name of it."""
 
@@ -173,7 +189,8 @@ class Endpoints(ABC):
     ) -> bool:
         """Make the endpoint serve this release, or begin to; False where another change keeps it from that.
 
-        :param spec: needed to make an endpoint that is not there yet; guards the change with its alarms.
+        :param spec: needed to make an endpoint that is not there yet; guards the change with its alarms,
+            where the platform can.
         :param notes: of an endpoint that is made.
         """
 

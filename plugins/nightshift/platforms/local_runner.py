@@ -155,7 +155,8 @@ def _reason(folder: JobFolder, code: int) -> str:
         error = json.loads((folder.output / "error.json").read_text())
         return f"{error['type']}: {error['message']} (exit code {code})"
     except (OSError, ValueError, KeyError):
-        lines = folder.log.read_text(errors="replace").strip().splitlines()
+        text = folder.log.read_text(errors="replace") if folder.log.exists() else ""
+        lines = text.strip().splitlines()
         return f"exit code {code}: {lines[-1] if lines else 'the log is empty'}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from tenacity import (
@@ -18,7 +19,7 @@ from nightshift.errors import PlatformUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["TROUBLE", "patiently"]
+__all__ = ["TROUBLE", "Pause", "patiently"]
 
 TROUBLE = (PlatformUnavailable, ConnectionError, TimeoutError)
 """What may pass by itself."""
@@ -48,3 +49,28 @@ def patiently(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         reraise=True,
     )
     return trying(call, *args, **kwargs)
+
+
+class Pause:
+    """For what may be left out for a while: asked again later and later while it fails.
+
+    A job's end must be seen though its log cannot be read: a cloud answers fewer questions about logs.
+    """
+
+    def __init__(self) -> None:
+        self._length_s = 0.0
+        self._until = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether to ask again."""
+        return time.monotonic() >= self._until
+
+    def failed(self) -> None:
+        """Wait, twice as long as before."""
+        self._length_s = min(max(1.0, 2 * self._length_s), _LONGEST_PAUSE_S)
+        self._until = time.monotonic() + self._length_s
+
+    def worked(self) -> None:
+        """Do not wait."""
+        self._length_s = self._until = 0.0

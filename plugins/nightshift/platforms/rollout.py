@@ -133,9 +133,7 @@ def next_step(plan: Rollout, status: EndpointStatus | None, done: Progress, now:
         done.begun = True
         return Step(Do.WAIT)
     if status.state is EndpointState.FAILED:
-        never = not status.notes.get(STABLE) and done.asked != plan.full
-        why = status.reason or "the platform does not say why"
-        return Step(Do.DELETE) if never else Step(Do.FAIL, reason=why)
+        return _failed(plan, status, done)
     if done.asked and status.release != done.asked:
         return _not_taken(status, done, now)
     if status.release == plan.full:
@@ -143,6 +141,16 @@ def next_step(plan: Rollout, status: EndpointStatus | None, done: Progress, now:
     if plan.canary and status.release == plan.canary:
         return _with_both(plan, status, done, now)
     return Step(Do.DEPLOY, plan.canary or plan.full)
+
+
+def _failed(plan: Rollout, status: EndpointStatus, done: Progress) -> Step:
+    """One that never served is made anew; one that has broken on the wanted release gets it once more."""
+    stable = status.notes.get(STABLE)
+    if not stable and done.asked != plan.full:
+        return Step(Do.DELETE)
+    if not done.asked and status.release == stable == plan.full:
+        return Step(Do.DEPLOY, plan.full)
+    return Step(Do.FAIL, reason=status.reason or "the platform does not say why")
 
 
 def _not_taken(status: EndpointStatus, done: Progress, now: float) -> Step:
@@ -212,7 +220,8 @@ def go_back(endpoints: Endpoints, name: str, why: str, until: float) -> bool:
     status = patiently(endpoints.status, name)
     if status is None:
         return True
-    if status.notes.get(STABLE) != status.release or status.going_to:
+    broken = status.state is EndpointState.FAILED
+    if status.notes.get(STABLE) != status.release or status.going_to or broken:
         patiently(endpoints.note, name, **{UNDO: why})
     while True:
         if status is None or _is_back(endpoints, status):
@@ -231,7 +240,7 @@ def _is_back(endpoints: Endpoints, status: EndpointStatus) -> bool:
     if not stable:
         patiently(endpoints.delete, name)
         return True
-    if status.release == stable:
+    if status.release == stable and status.state is EndpointState.SERVING:
         patiently(endpoints.note, name, **{OWNER: "", SINCE: "", UNDO: ""})
         return True
     if _answers_beside(endpoints, status, stable):

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from nightshift.errors import NightshiftError
 from nightshift.hooks.platform import connect
 from nightshift.hooks.settings import current_settings
-from nightshift.platforms.base import JobRef
-from nightshift.platforms.patience import TROUBLE
+from nightshift.platforms.base import JobRef, JobState
+from nightshift.platforms.patience import TROUBLE, Pause
 from nightshift.triggers.instances import state_of, warm_up
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class JobTrigger(BaseTrigger):
     :param job: ``JobRef.to_dict()``.
     :param facts: handed back in the event, for the operator that wakes up with nothing else.
     :param deadline: seconds since the epoch; absolute, because a restart builds the trigger anew.
+    :param start_by: seconds since the epoch; a job that has no machine by then is waited for no longer.
     :param poll_s: seconds between two looks.
     :param log_position: where the job's log was read to already.
     :param not_before: seconds since the epoch; the event waits until then.
@@ -45,6 +47,7 @@ class JobTrigger(BaseTrigger):
         log_position: int = 0,
         adopted_at: float = 0.0,
         not_before: float = 0.0,
+        start_by: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is untyped
         self.job = job
@@ -54,7 +57,9 @@ class JobTrigger(BaseTrigger):
         self.log_position = log_position
         self.adopted_at = adopted_at
         self.not_before = not_before
+        self.start_by = start_by
         self._connected: Platform | None = None
+        self._log_pause = Pause()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What another triggerer needs to go on."""
@@ -66,6 +71,7 @@ class JobTrigger(BaseTrigger):
             "log_position": self.log_position,
             "adopted_at": self.adopted_at,
             "not_before": self.not_before,
+            "start_by": self.start_by,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -118,15 +124,17 @@ class JobTrigger(BaseTrigger):
             try:
                 platform = await self._platform()
                 status = await platform.status_async(ref)
-                await self._stream(platform, ref)
             except TROUBLE as error:
                 pause = min(2 * max(pause, 0.25), _LONGEST_PAUSE_S)
                 self.log.warning("%s: looking again in %.1f s", error, pause)
             else:
                 pause = self.poll_s
                 said = self._tell(ref, status, said)
+                await self._stream(platform, ref)
                 if status is None or status.state.is_terminal:
                     return True
+                if self.start_by and status.state is JobState.PENDING and time.time() >= self.start_by:
+                    return False
             if time.time() >= self.deadline:
                 return False
             await asyncio.sleep(min(pause, max(0.0, self.deadline - time.time())))
@@ -138,7 +146,16 @@ class JobTrigger(BaseTrigger):
         return state
 
     async def _stream(self, platform: Platform, ref: JobRef) -> None:
-        chunk = await platform.logs_async(ref, self.log_position)
+        """New lines; where they cannot be read, the job's end is still waited for."""
+        if not self._log_pause.is_over:
+            return
+        try:
+            chunk = await platform.logs_async(ref, self.log_position)
+        except (NightshiftError, *TROUBLE) as error:
+            self.log.warning("The log of job %s cannot be read now: %s", ref.name, error)
+            self._log_pause.failed()
+            return
+        self._log_pause.worked()
         self.log_position = chunk.position
         for line in chunk.lines:
             self.log.info("[job] %s", line)

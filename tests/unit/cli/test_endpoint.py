@@ -79,6 +79,38 @@ def test_delete_wants_a_yes(there: FakeEndpoints, capsys: pytest.CaptureFixture[
     ]
 
 
+def left_over(there: FakeEndpoints) -> str:
+    name = "gone-0123456789ab"
+    there.others = [EndpointStatus(name, EndpointState.SERVING, "r", variants=TWO[:1])]
+    return name
+
+
+def test_status_of_all_names_those_that_no_pipeline_wants(
+    there: FakeEndpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = left_over(there)
+    assert main(["endpoint", "status"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{NAME}  serving  0.3450 USD an hour  NO PIPELINE WANTS IT: nightshift endpoint delete {NAME} --yes",
+        f"{name}  serving  0.2300 USD an hour  NO PIPELINE WANTS IT: nightshift endpoint delete {name} --yes",
+        "2 endpoints, 0.5750 USD an hour",
+    ]
+    assert main(["endpoint", "status", "--json"]) == 0
+    assert [each["pipeline"] for each in json.loads(capsys.readouterr().out)] == [None, None]
+
+
+def test_an_endpoint_whose_pipeline_is_gone_is_deleted_by_its_own_name(
+    there: FakeEndpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["endpoint", "delete", "gone-0123456789ab", "--yes"]) == 2
+    assert "neither a pipeline nor an endpoint 'gone-0123456789ab'" in capsys.readouterr().err
+    name = left_over(there)
+    assert main(["endpoint", "delete", name]) == 2
+    assert "delete" not in there.calls
+    assert main(["endpoint", "delete", name, "--yes"]) == 0
+    assert f"deleted: {name}" in capsys.readouterr().out
+
+
 def test_delete_waits_for_a_change_to_be_over(
     there: FakeEndpoints, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -168,3 +168,17 @@ def test_a_deployment_can_say_where_every_pipeline_runs(tmp_path: Path, document
     assert load_pipeline(path, "sagemaker").platform == "sagemaker"
     with pytest.raises(ConfigError, match=r"flight_delays.yaml: platform: .* \(got 'sagemeker'\)"):
         load_pipeline(path, "sagemeker")
+
+
+def test_other_machines_are_as_many_and_spot_like_the_first_unless_they_say_otherwise(
+    tmp_path: Path, document: dict
+) -> None:
+    document["training"]["resources"] = {
+        "cpus": 2,
+        "spot": True,
+        "instances": 2,
+        "candidates": [{"gpus": 1}, {"cpus": 8, "spot": False}],
+    }
+    resources = load_pipeline(write(tmp_path, document)).training.resources
+    found = [(each.cpus, each.gpus, each.spot, each.instances) for each in resources.every_candidate]
+    assert found == [(2, 0, True, 2), (None, 1, True, 2), (8, 0, False, 2)]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nightshift.config.settings import Settings
-from nightshift.embedded.cloud import cloud_service, enter, stacks
+from nightshift.embedded.cloud import cloud_service, enter, running_platform, stacks
+from nightshift.embedded.processes import Service, Services
 from nightshift.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,3 +76,15 @@ def test_the_loopback_cloud_keeps_its_ports_and_is_not_ready_before_it_says_so()
     first, second = cloud_service(settings), cloud_service(settings)
     assert first.command == second.command
     assert not first.ready()
+
+
+def test_a_command_is_about_the_stack_that_runs(tmp_path: Path) -> None:
+    settings = Settings.from_environment()
+    assert running_platform(settings) == "local"
+    services = Services(tmp_path / "sagemaker")
+    services.start(Service("mlflow", ("sleep", "60"), os.environ, tmp_path, lambda: True))
+    try:
+        assert running_platform(settings) == "sagemaker"
+    finally:
+        services.stop()
+    assert running_platform(settings) == "local"

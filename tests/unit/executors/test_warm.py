@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
+from multiprocessing import SimpleQueue
 
 import pytest
+from airflow.executors.local_executor import LocalExecutor
 
+from nightshift.executors.locks import KernelLock
 from nightshift.executors.warm import MODULES, WarmLocalExecutor, warm_up
 from tests.contract.platform_contract import is_alive, wait_for
 
@@ -109,3 +114,36 @@ def test_a_worker_and_its_task_die_with_their_scheduler_and_the_job_lives_on() -
         wait_for(lambda: not is_alive(worker) and not is_alive(task))
         assert is_alive(job)
         os.kill(job, signal.SIGKILL)
+
+
+def test_what_a_killed_worker_held_is_free_again() -> None:
+    lock, taken, done = KernelLock(), SimpleQueue(), SimpleQueue()
+    fork = multiprocessing.get_context("fork")
+
+    def hold() -> None:
+        with lock:
+            taken.put(os.getpid())
+            time.sleep(60)
+
+    def follow() -> None:
+        with lock:
+            done.put("its turn")
+
+    holder = fork.Process(target=hold)
+    holder.start()
+    assert taken.get() == holder.pid
+    assert not lock.acquire(block=False)
+    follower = fork.Process(target=follow)
+    follower.start()
+    holder.kill()
+    wait_for(lambda: not done.empty())
+    follower.join()
+    holder.join()
+
+
+def test_workers_share_only_locks_that_die_with_their_holder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WarmLocalExecutor, "_spawn_worker", lambda self: None)
+    executor = WarmLocalExecutor(parallelism=2)
+    LocalExecutor.start(executor)
+    assert isinstance(executor.activity_queue._rlock, KernelLock)
+    assert isinstance(executor.result_queue._wlock, KernelLock)

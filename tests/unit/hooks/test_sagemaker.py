@@ -9,11 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.stub import Stubber
 
 from nightshift.config.settings import Settings
-from nightshift.errors import ConfigError
+from nightshift.errors import ConfigError, PlatformUnavailable
 from nightshift.hooks.platform import connect
 from nightshift.hooks.sagemaker import aws_clients, sagemaker_platform
+from nightshift.platforms.sagemaker.failures import vendor_errors
 from nightshift.triggers import job as trigger_module
 from nightshift.triggers.job import JobTrigger
 
@@ -117,6 +119,29 @@ def test_a_client_is_made_once(settings: Settings, monkeypatch: pytest.MonkeyPat
     platform = sagemaker_platform(settings)
     assert platform.site.client("sagemaker") is platform.site.client("sagemaker")
     assert platform.site.client("sagemaker") is not platform.site.client("logs")
+
+
+@pytest.mark.parametrize(("code", "anew"), [("ExpiredTokenException", True), ("ThrottlingException", False)])
+def test_clients_are_made_anew_once_their_sign_in_has_expired(
+    monkeypatch: pytest.MonkeyPatch, code: str, anew: bool
+) -> None:
+    connection(monkeypatch, region_name="eu-central-1")
+    client = aws_clients("aws_jobs")
+    before = client("sagemaker"), client("logs")
+    with Stubber(before[0]) as stub:
+        stub.add_client_error("list_training_jobs", code, "The security token is expired", 400)
+        with pytest.raises(PlatformUnavailable), vendor_errors("listing jobs"):
+            before[0].list_training_jobs()
+    assert [client("sagemaker") is not before[0], client("logs") is not before[1]] == [anew, anew]
+
+
+def test_the_jobs_store_is_in_the_region_of_the_jobs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection(monkeypatch, sagemaker=json.dumps(SAGEMAKER))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    platform = sagemaker_platform(settings)
+    assert platform.region == platform.site.store.options["aws_region"] == "eu-north-1"
 
 
 def test_outputs_are_brought_into_the_staging_folder(

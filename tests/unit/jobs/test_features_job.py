@@ -69,7 +69,7 @@ def test_a_line_has_the_features_as_they_are_and_null_for_nothing(written: Path)
 
 def test_parts_are_of_a_batch_each(written: Path) -> None:
     parts = sorted(path.name for path in (written / "out" / "features" / DAYS[0]).iterdir())
-    assert parts == [f"part-{number:05d}.jsonl" for number in range(len(parts))]
+    assert parts == [f"{DAYS[0]}.part-{number:05d}.jsonl" for number in range(len(parts))]
     assert len(parts) > 1
 
 

@@ -153,6 +153,19 @@ def test_an_endpoint_that_is_being_changed_refuses_another_change(endpoint: Endp
     assert endpoint.settled()["EndpointConfigName"] == second
 
 
+def test_a_guarded_update_keeps_the_names_of_the_variants(endpoint: Endpoint) -> None:
+    model = endpoint.model("a ")
+    endpoint.create(endpoint.config(a=(model, 1.0)))
+    routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+    guarded = {"DeploymentConfig": {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}}
+    both = endpoint.config(a=(model, 1.0), b=(model, 0.0))
+    with pytest.raises(ClientError, match=r"the variants .* are not those of the endpoint"):
+        endpoint.update(both, **guarded)
+    assert endpoint.update(both)["EndpointConfigName"] == both
+    same = endpoint.config(a=(model, 2.0), b=(model, 1.0))
+    assert endpoint.update(same, **guarded)["EndpointConfigName"] == same
+
+
 def test_machines_are_not_always_there(endpoint: Endpoint) -> None:
     endpoint.create(endpoint.config(a=(endpoint.model("a "), 1.0)))
     endpoint.bench.aws.fault("capacity", operation="UpdateEndpoint")

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
+import pytest
+
 from localcloud.aws import at, running
 from tests.unit.localcloud.conftest import Bench, gone
 
@@ -42,6 +45,20 @@ def _is_weed(entry: Path, home: Path) -> bool:
         return f"-dir={home}/s3/data".encode() in (entry / "cmdline").read_bytes()
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://example.com"}, {"Sec-Fetch-Site": "cross-site"}, {"Host": "rebound.example.com"}],
+    ids=["another origin", "a fetch", "a rebound name"],
+)
+@pytest.mark.parametrize("path", ["/", "/loopback/faults"])
+def test_a_web_page_cannot_run_a_job_here(
+    loopback_aws: LoopbackAws, path: str, headers: dict[str, str]
+) -> None:
+    target = {"X-Amz-Target": "SageMaker.CreateTrainingJob"}
+    answer = httpx.post(loopback_aws.endpoint + path, headers={**target, **headers}, content=b"{}")
+    assert answer.status_code == 403
 
 
 def test_two_servers_do_not_share_a_home(loopback_aws: LoopbackAws) -> None:

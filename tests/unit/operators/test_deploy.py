@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,9 @@ from nightshift.operators.deploy import (
 )
 from nightshift.operators.rollout import owner_of, task_of
 from nightshift.operators.tend import TendEndpointsOperator
+from nightshift.platforms.endpoints import EndpointState, EndpointStatus, VariantStatus
+from nightshift.platforms.rollout import go_back
+from nightshift.platforms.sagemaker.tags import cleaned
 from nightshift.registry.ledger import Draft, Ledger
 from nightshift.triggers import endpoint as trigger_module
 from nightshift.triggers.endpoint import EndpointTrigger
@@ -33,7 +38,9 @@ from tests.fakes.deploying import NAME, Deployer, Folders, pipeline_with
 from tests.fakes.endpoints import FakeEndpoints
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
+
+    from nightshift.config.pipeline import Pipeline
 
 VERSIONS = "123"
 
@@ -387,12 +394,183 @@ def test_an_endpoint_that_was_told_to_go_back_is_brought_back_by_the_next_who_lo
     assert there.state()["notes"] == {"stable": "1"}
 
 
-def tended(deployer: Deployer, monkeypatch: pytest.MonkeyPatch, states: dict[str, Any]) -> dict[str, Any]:
+def tended(
+    deployer: Deployer,
+    monkeypatch: pytest.MonkeyPatch,
+    states: dict[str, Any],
+    pipelines: Sequence[Pipeline] = (),
+    bad: Any = None,
+) -> dict[str, Any]:
     monkeypatch.setattr(tend_module, "endpoints", lambda *_: deployer.there)
-    monkeypatch.setattr(tend_module, "load_all", lambda _: ([deployer.pipeline], {}))
+    monkeypatch.setattr(
+        tend_module, "load_all", lambda _: (list(pipelines) or [deployer.pipeline], bad or {})
+    )
     ti = SimpleNamespace(get_task_states=lambda dag_id, run_ids: {run_ids[0]: states})
     context: Any = {"ti": ti}
     return TendEndpointsOperator(task_id="endpoints").execute(context)
+
+
+def test_a_release_that_was_checked_stays_when_what_is_around_it_cannot_be_made(
+    deployer: Deployer, there: FakeEndpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise ConfigError("no monitor_image is set")
+
+    there.on_settle = refuse
+    with pytest.raises(ConfigError, match=r"serves release 2, which was checked .* no monitor_image is set"):
+        deployer.deploy("2")
+    assert there.state()["notes"] == {"stable": "2", "previous": "1"}
+    assert tended(deployer, monkeypatch, {"deploy": "failed"})["went_back"] == []
+    there.on_settle, there.calls = lambda: None, []
+    assert deployer.deploy("2", run=deployer.runs)["version"] == "2"
+    assert there.calls == ["ask 2"]
+    assert there.state()["notes"] == {"stable": "2", "previous": "1"}
+
+
+def test_a_failure_is_told_as_it_is_when_what_is_around_the_old_release_cannot_be_made(
+    deployer: Deployer, there: FakeEndpoints
+) -> None:
+    def refuse() -> None:
+        raise ConfigError("AccessDenied")
+
+    there.on_settle, there.bad = refuse, {"model-2"}
+    with pytest.raises(DeploymentFailed, match=r"is as it was before: .* did not answer its ping"):
+        deployer.deploy("2")
+
+
+def test_a_setting_that_is_missing_is_told_before_anything_is_made(
+    deployer: Deployer, there: FakeEndpoints, ledger: Ledger
+) -> None:
+    def refuse() -> None:
+        raise ConfigError("no monitor_image is set")
+
+    there.settings, before = refuse, dict(there.made)
+    with pytest.raises(ConfigError, match="monitor_image"):
+        planned(deployer)
+    assert there.made == before
+
+
+def test_a_rollback_during_a_change_at_once_keeps_the_coming_version_away(
+    deployer: Deployer, there: FakeEndpoints
+) -> None:
+    there.looks = 4
+    there.deploy(deployer.name, there.release(deployer.operator("2").spec, _alone("2")))
+    assert deployer.roll_back()["version"] == "1"
+    assert there.state()["notes"] == {"stable": "1", "barred": "2"}
+
+
+def broken(there: FakeEndpoints) -> None:
+    """It has failed on the release that it served."""
+    assert there.now is not None
+    there.now = replace(there.now, state=EndpointState.FAILED, reason="its machines are gone")
+
+
+def test_an_endpoint_that_broke_on_its_release_gets_it_again(
+    deployer: Deployer, there: FakeEndpoints, ledger: Ledger
+) -> None:
+    broken(there)
+    assert planned(deployer, version="1")["action"] == DEPLOY
+    assert deployer.deploy("1")["version"] == "1"
+    assert there.calls == ["deploy 1", "ask 1"]
+    broken(there)
+    there.calls.clear()
+    assert go_back(there, deployer.name, "a test", time.time() + 5)
+    assert there.calls == ["deploy 1"]
+    assert there.state()["notes"] == {"stable": "1"}
+
+
+def test_an_endpoint_that_takes_nothing_any_more_is_not_called_as_it_was_before(
+    deployer: Deployer, there: FakeEndpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> bool:
+        raise ConfigError("Cannot update endpoint in status Failed")
+
+    broken(there)
+    monkeypatch.setattr(there, "deploy", refuse)
+    with pytest.raises(DeploymentFailed, match=r"is not as it was before, .* in status Failed"):
+        deployer.deploy("2")
+    assert there.state()["notes"]["undo"] == "its machines are gone"
+
+
+def test_a_newer_deployment_that_took_over_at_the_very_end_is_left_alone(
+    deployer: Deployer, there: FakeEndpoints
+) -> None:
+    newer = "2099-01-01T00:00:00.000000 another run deploy"
+
+    def take_over() -> None:
+        there.note(deployer.name, owner=newer)
+        there.release(deployer.operator("3").spec, _alone("3"))
+
+    there.on_settle = take_over
+    assert deployer.deploy("2") == {"endpoint": deployer.name, "superseded": True}
+    assert there.state()["notes"]["owner"] == newer
+    assert "3" in there.made
+
+
+def test_one_endpoint_that_cannot_be_looked_after_is_no_reason_to_leave_the_others(
+    deployer: Deployer, there: FakeEndpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deferred(deployer)
+    others = [deployer.pipeline.model_copy(update={"pipeline": name}) for name in ("a", "b")]
+
+    def of_one(name: str) -> Any:
+        if name != deployer.name:
+            raise ConfigError(f"no sign-in for {name}")
+        return looked(name)
+
+    looked = there.status
+    monkeypatch.setattr(there, "status", of_one)
+    with pytest.raises(ConfigError, match=r"2 of the endpoints .* a: no sign-in .*; b: no sign-in"):
+        tended(deployer, monkeypatch, {"deploy": "failed"}, [*others, deployer.pipeline])
+    assert there.state()["release"] == "1"
+
+
+def test_an_endpoint_that_no_pipeline_file_asks_for_is_told_and_left_alone(
+    deployer: Deployer, there: FakeEndpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = VariantStatus("champion", "m", "7", 1.0, 2, "ml.m5.large", 0.23)
+    there.others = [EndpointStatus("gone-0123456789ab", EndpointState.SERVING, "r", variants=(machine,))]
+    told, measured = [], []
+    monkeypatch.setattr(tend_module, "tell", lambda _, message, cause: told.append((message.body, cause)))
+    monkeypatch.setattr(tend_module.metrics, "endpoints_unwanted", lambda *found: measured.append(found))
+    found = tended(deployer, monkeypatch, {})
+    assert found["unwanted"] == [{"endpoint": "gone-0123456789ab", "usd_per_hour": 0.23}]
+    ((body, cause),) = told
+    assert "0.2300 USD an hour" in body
+    assert "nightshift endpoint delete gone-0123456789ab --yes" in body
+    assert "gone-0123456789ab" in cause
+    assert measured == [("sagemaker", 0.23)]
+    without = deployer.pipeline.model_copy(update={"endpoint": None})
+    names = [each["endpoint"] for each in tended(deployer, monkeypatch, {}, [without])["unwanted"]]
+    assert names == [deployer.name, "gone-0123456789ab"]
+    broken_file = {Path(f"{NAME}.yaml"): ConfigError("no such field")}
+    assert tended(deployer, monkeypatch, {}, [without], broken_file)["unwanted"] == found["unwanted"]
+    assert "delete" not in there.calls
+
+
+def test_a_deployment_that_may_not_list_endpoints_and_has_none_is_fine(
+    deployer: Deployer, there: FakeEndpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Any) -> Any:
+        raise ConfigError("AccessDenied")
+
+    monkeypatch.setattr(there, "find", refuse)
+    without = deployer.pipeline.model_copy(update={"endpoint": None})
+    assert tended(deployer, monkeypatch, {}, [without])["looked_at"] == 0
+    with pytest.raises(ConfigError, match="sagemaker: AccessDenied"):
+        tended(deployer, monkeypatch, {})
+
+
+@pytest.mark.parametrize("run_id", ["r" * 250, "what|ever"], ids=["long", "strange"])
+def test_an_owner_that_no_tag_holds_is_hashed_and_comes_back_the_same(
+    deployer: Deployer, run_id: str
+) -> None:
+    context, other = deployer.context(), deployer.context()
+    context["ti"].run_id, other["ti"].run_id = run_id, run_id
+    owner = owner_of(context)
+    assert cleaned(owner) == owner
+    assert owner < owner_of(other)  # the later run
+    assert task_of(owner) is None
 
 
 @pytest.mark.parametrize("run_id", ["run-1", "manual__2026-01-01T00:00:00+00:00", "a run~1"])

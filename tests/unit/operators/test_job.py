@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 
 from nightshift.errors import CapacityUnavailable, JobFailed, JobStopped, JobTimedOut, TaskInterrupted
 from nightshift.operators import job as job_module
-from nightshift.platforms.base import JobRef, JobState, Machine
+from nightshift.platforms.base import JobRef, JobSpec, JobState, Machine
 from nightshift.triggers import job as trigger_module
 from tests.contract.platform_contract import wait_for
 from tests.fakes.toy_jobs import starts
@@ -136,6 +136,22 @@ def test_a_task_that_somebody_ended_in_its_worker_stops_its_job(
     operator.on_kill()
     assert type(waiting()) is JobStopped
     assert len(starts(bench.counter)) == 1
+
+
+def test_a_stop_that_comes_while_the_job_is_submitted_reaches_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_module, "state_of", lambda ti: "failed")
+    operator, submit = bench.operator(seconds=60), bench.platform.submit
+
+    def slowly(spec: JobSpec, name: str) -> JobRef:
+        operator.on_kill()
+        wait_for(lambda: "stop" in bench.platform.calls)
+        return submit(spec, name)
+
+    monkeypatch.setattr(bench.platform, "submit", slowly)
+    with pytest.raises(JobStopped):
+        operator.execute(bench.context)
 
 
 @pytest.mark.parametrize("state", ["running", "queued", "scheduled", "up_for_retry", None])

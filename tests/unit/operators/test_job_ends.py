@@ -6,21 +6,26 @@ import os
 import shutil
 import signal
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nightshift import errors
-from nightshift.errors import JobFailed, JobLost, JobStopped, PlatformUnavailable
+from nightshift.errors import ConfigError, JobFailed, JobLost, JobStopped, PlatformUnavailable
+from nightshift.operators import job as job_module
 from nightshift.platforms import patience
-from nightshift.platforms.base import JobState
+from nightshift.platforms.base import JobState, JobStatus, Machine
 from nightshift.platforms.job_folder import JobFolder
+from nightshift.triggers import job as trigger_module
 from tests.contract.platform_contract import wait_for
 from tests.fakes.toy_jobs import starts
+from tests.unit.operators.job_bench import FaultyPlatform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nightshift.platforms.base import JobRef
     from tests.unit.operators.job_bench import Bench
 
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferred"])
@@ -117,6 +122,47 @@ def test_a_platform_in_trouble_is_asked_again_and_gets_one_job(
     assert bench.run(deferrable=deferrable, seconds=0.3)["finished"]
     assert bench.platform.faults[method] == []
     assert len(starts(bench.counter)) == 1
+
+
+@both_ways
+def test_the_end_of_a_job_is_seen_though_its_log_cannot_be_read(bench: Bench, deferrable: bool) -> None:
+    bench.platform.faults["logs"] = [PlatformUnavailable("429"), ConfigError("not allowed")] * 1000
+    assert bench.run(deferrable=deferrable, seconds=0.3)["finished"]
+    assert bench.platform.faults["logs"]
+
+
+class NoFirstMachine(FaultyPlatform):
+    """A platform whose first job waits for its machine until it is stopped."""
+
+    stopped = ""
+
+    def status(self, ref: JobRef) -> JobStatus | None:
+        found = super().status(ref)
+        if found is None:
+            return None
+        if ref.name.endswith("-r2"):  # has its machine at once, however busy this one is
+            return replace(found, state=JobState.RUNNING) if found.state is JobState.PENDING else found
+        waits = JobStatus(JobState.PENDING, submitted_at=found.submitted_at)
+        return replace(waits, state=JobState.STOPPED, reason=self.stopped) if self.stopped else waits
+
+    def stop(self, ref: JobRef, reason: str = "asked to stop") -> None:
+        self.stopped = reason
+        super().stop(ref, reason)
+
+
+@both_ways
+def test_a_job_that_gets_no_machine_in_time_is_stopped_and_the_next_machine_is_asked_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+) -> None:
+    monkeypatch.setattr(job_module, "_SOON_S", 0.3)
+    there = NoFirstMachine(bench.platform.home, bench.platform.jobs_dir, grace_s=0.5, gpus=0)
+    monkeypatch.setattr(trigger_module, "connect", lambda *_: there)
+    bench.platform = there
+    bench.spec = replace(bench.spec, max_wait_s=0, candidates=(Machine(cpus=1), Machine(cpus=2)))
+    assert bench.run(deferrable=deferrable, seconds=0.2)["finished"]
+    assert "no machine" in there.stopped
+    first, second = sorted(there.find({}), key=lambda job: job.ref.name)
+    assert [there.submitted(job.ref).machine.cpus for job in (first, second)] == [1, 2]  # type: ignore[union-attr]
 
 
 @both_ways

@@ -93,8 +93,12 @@ run "what_is_replaced_can_be_read_for_a_year_and_scratch_expires" {
     error_message = "Data that nobody deleted must not expire."
   }
   assert {
-    condition     = toset([for rule in aws_s3_bucket_lifecycle_configuration.all["jobs"].rule : rule.id]) == toset(["versions", "tiers", "expire-inputs", "expire-checkpoints", "expire-answers"])
+    condition     = toset([for rule in aws_s3_bucket_lifecycle_configuration.all["jobs"].rule : rule.id]) == toset(["versions", "tiers", "expire-inputs", "expire-checkpoints", "expire-debugger", "expire-profiler", "expire-capture", "expire-monitoring", "expire-answers"])
     error_message = "Scratch of jobs does not expire as it should."
+  }
+  assert {
+    condition     = anytrue([for rule in aws_s3_bucket_lifecycle_configuration.all["jobs"].rule : rule.id == "expire-inputs" && try(rule.expiration[0].days, 0) == 365])
+    error_message = "A champion that was uploaded long ago goes while it is in use."
   }
 }
 
@@ -148,6 +152,46 @@ run "a_network_endpoints_and_readers_bring_their_policies" {
   }
 }
 
+run "lake_formation_grants_what_tagging_and_reading_need" {
+  variables {
+    lake_formation_tags = { domain = "flights" }
+    reader_principals   = ["arn:aws:iam::123456789012:root"]
+  }
+  assert {
+    condition     = one(aws_lakeformation_permissions.tags["domain"].lf_tag).key == "domain" && contains(aws_lakeformation_permissions.tags["domain"].permissions, "ASSOCIATE")
+    error_message = "Airflow may not put the tag on a table."
+  }
+  assert {
+    condition     = contains(aws_lakeformation_permissions.database[0].permissions, "CREATE_TABLE") && contains(aws_lakeformation_permissions.tables["airflow"].permissions, "ALTER")
+    error_message = "Airflow may not make or change tables."
+  }
+  assert {
+    condition     = contains(aws_lakeformation_permissions.tables["readers"].permissions, "SELECT") && contains(keys(aws_iam_policy.all), "readers-lakeformation")
+    error_message = "Readers read nothing."
+  }
+}
+
+run "lake_formation_is_left_to_its_administrator" {
+  variables {
+    lake_formation_tags   = { domain = "flights" }
+    lake_formation_grants = false
+  }
+  assert {
+    condition     = length(aws_lakeformation_permissions.tags) + length(aws_lakeformation_permissions.database) + length(aws_lakeformation_permissions.tables) == 0
+    error_message = "Something was granted all the same."
+  }
+}
+
+run "alarms_are_those_of_the_pipelines" {
+  variables {
+    pipelines = { a_pipeline_with_quite_a_long_name_of_its_own = [] }
+  }
+  assert {
+    condition     = contains(local.policy.alarm_arns, "arn:aws:cloudwatch:us-east-1:123456789012:alarm:a-pipeline-with-quite-a-lon-*-errors")
+    error_message = "The endpoint's name is cut; so is what its alarms are let in by."
+  }
+}
+
 run "images_cannot_be_exchanged_and_are_scanned" {
   assert {
     condition     = alltrue([for each in aws_ecr_repository.images : each.image_tag_mutability == "IMMUTABLE" && each.image_scanning_configuration[0].scan_on_push])
@@ -175,6 +219,10 @@ run "everything_is_tagged_logged_and_watched" {
   assert {
     condition     = length(aws_budgets_budget.month[0].notification) == 3 && length(aws_sns_topic_subscription.alerts) == 1
     error_message = "Nobody is told when the money runs out."
+  }
+  assert {
+    condition     = one(one(aws_budgets_budget.month[0].cost_filter).values) == "user:nightshift:deployment${"$"}test"
+    error_message = "The budget counts nothing: its filter is not the tag's key, a dollar sign and the deployment."
   }
 }
 

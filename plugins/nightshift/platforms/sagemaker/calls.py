@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nightshift.platforms.sagemaker.failures import is_absent, is_there_already, vendor_errors
+from nightshift.platforms.sagemaker.failures import has_ended, is_absent, is_there_already, vendor_errors
 from nightshift.platforms.sagemaker.tags import read_tags
 
 if TYPE_CHECKING:
@@ -80,8 +80,16 @@ class Calls:
             try:
                 getattr(self.client, f"stop_{kind.method}")(**{f"{kind.noun}Name": name})
             except self.client.exceptions.ClientError as error:
-                ended = error.response["Error"]["Code"] == "ValidationException"
-                if not (ended or is_absent(error)):
+                if not (has_ended(error) or is_absent(error)):
+                    raise
+
+    def delete_model(self, name: str) -> None:
+        """Forget a model; one that is not there is left as it is."""
+        with vendor_errors(f"deleting model {name}"):
+            try:
+                self.client.delete_model(ModelName=name)
+            except self.client.exceptions.ClientError as error:
+                if not is_absent(error):
                     raise
 
     def jobs(self, kind: Kind, **only: Any) -> Iterator[dict[str, Any]]:
@@ -111,7 +119,20 @@ class Calls:
             token = {"NextToken": answer["NextToken"]}
 
     def tags(self, arn: str) -> dict[str, str]:
-        """Our tags of a job; they never change after it was created, so each job is asked once."""
+        """Our tags of a job; they never change after it was created, so each job is asked once.
+
+        None of one that is gone by now.
+        """
         if arn not in self._tags:
-            self._tags[arn] = read_tags(self.pages("list_tags", "Tags", ResourceArn=arn))
+            self._tags[arn] = self._read_tags(arn)
         return self._tags[arn]
+
+    def _read_tags(self, arn: str) -> dict[str, str]:
+        with vendor_errors(f"reading the tags of {arn}"):
+            pages = self.client.get_paginator("list_tags").paginate(ResourceArn=arn)
+            try:
+                return read_tags(tag for page in pages for tag in page["Tags"])
+            except self.client.exceptions.ClientError as error:
+                if is_absent(error):
+                    return {}
+                raise

@@ -54,7 +54,7 @@ class SageMakerConfig(BaseModel):
     """One deployment's SageMaker.
 
     :param role_arn: the role that jobs run as; ``jobs_uri``: where they keep their files, below a bucket.
-    :param image: what jobs run in; ``serve_image``: what batch transform runs in, the same when it is empty.
+    :param image: what jobs run in; ``serve_image``: what serves models, the same when it is empty.
     :param script_mode: ``image`` is a framework's image with the training toolkit, not one of our own.
     :param kms_key_id: encrypts outputs and volumes; ``encrypt_traffic``: what goes between instances.
     :param network_isolation: containers reach no network at all; their data still comes and goes.
@@ -65,6 +65,7 @@ class SageMakerConfig(BaseModel):
     :param monitor_image: Model Monitor's image, for endpoints that are monitored.
     :param prices: path of a price table that takes the place of ours.
     :param poll_s: seconds between two looks at a job.
+    :param late_s: seconds after a job's time is up in which SageMaker may say so itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,6 +83,7 @@ class SageMakerConfig(BaseModel):
     encrypt_traffic: bool = False
     volume_gib: int = Field(30, ge=1, le=16_384)
     poll_s: float = Field(10.0, gt=0)
+    late_s: float = Field(300.0, ge=0)
     keep_alive_s: int = Field(0, ge=0, le=21_600)
     retry_attempts: int = Field(2, ge=0, le=30)
     debugger_image: str = ""
@@ -99,15 +101,28 @@ class SageMakerConfig(BaseModel):
             raise ValueError("debugger_rules need a debugger_image (the region's own, see the AWS docs)")
         return self
 
+    @property
+    def serving_image(self) -> str:
+        """What models are served in.
+
+        :raises ConfigError: when it would be a framework's image for training.
+        """
+        if self.script_mode and not self.serve_image:
+            raise ConfigError(
+                "in script mode jobs run in a framework's image, which cannot serve our models",
+                fix="set [nightshift] sagemaker_serve_image to an image with include/containers/bin/serve",
+            )
+        return self.serve_image or self.image
+
     @classmethod
-    def read(
-        cls, extra: Mapping[str, Any], options: Mapping[str, str], conn_id: str, region: str
-    ) -> SageMakerConfig:
+    def read(cls, extra: Any, options: Mapping[str, str], conn_id: str, region: str) -> SageMakerConfig:
         """From the connection's extra, with the options of airflow.cfg over it; empty means not set.
 
+        :param extra: an object, or one as text: Airflow's own forms make text of it.
         :raises ConfigError: naming every setting that is missing, unknown or wrong, all at once.
         """
-        given = {name: value for name, value in {**extra, **options}.items() if value not in ("", None)}
+        told = {**_object(extra, conn_id), **options}
+        given = {name: value for name, value in told.items() if value not in ("", None)}
         problems = [] if region else ["region_name is missing (the AWS region, in the extra itself)"]
         try:
             config = cls(**given)
@@ -117,6 +132,21 @@ class SageMakerConfig(BaseModel):
         if problems:
             raise _told(problems, conn_id)
         return config
+
+
+def _object(extra: Any, conn_id: str) -> Mapping[str, Any]:
+    found = extra or {}
+    if isinstance(found, str):
+        try:
+            found = json.loads(found)
+        except ValueError:
+            found = None
+    if not isinstance(found, Mapping):
+        raise ConfigError(
+            f"the key 'sagemaker' in the extra of connection {conn_id!r} is no JSON object",
+            fix='write it as {"sagemaker": {"role_arn": "arn:aws:iam::…", "jobs_uri": "s3://…", …}}',
+        )
+    return found
 
 
 def _told(found: list[str], conn_id: str) -> ConfigError:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from typing import TYPE_CHECKING, Any
 
-from nightshift.errors import ConfigError, DeploymentFailed
+from nightshift.errors import ConfigError, DeploymentFailed, PlatformUnavailable
 from nightshift.platforms.base import JobInput, Machine
 from nightshift.platforms.endpoints import (
     Endpoints,
@@ -15,10 +17,17 @@ from nightshift.platforms.endpoints import (
 )
 from nightshift.platforms.sagemaker import endpoint_requests as requests
 from nightshift.platforms.sagemaker.code import upload_code
-from nightshift.platforms.sagemaker.failures import code_of, is_absent, is_there_already, vendor_errors
+from nightshift.platforms.sagemaker.failures import (
+    code_of,
+    is_absent,
+    is_denied,
+    is_there_already,
+    vendor_errors,
+)
 from nightshift.platforms.sagemaker.machines import choose
 from nightshift.platforms.sagemaker.requests import model_request
 from nightshift.platforms.sagemaker.scoring import put_package
+from nightshift.platforms.sagemaker.tags import read_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +46,10 @@ _STATES = {
     "UpdateRollbackFailed": EndpointState.FAILED,
 }
 _JSON_LINES = "application/jsonlines"
+_OURS = re.compile(r"-[0-9a-f]{12}$")
+"""How the name of an endpoint of ours ends."""
+
+log = logging.getLogger(__name__)
 
 
 class SageMakerEndpoints(Endpoints):
@@ -49,6 +62,17 @@ class SageMakerEndpoints(Endpoints):
 
     def _client(self, service: str = "sagemaker") -> Any:
         return self._site.client(service)
+
+    def check_settings(self, spec: EndpointSpec) -> None:
+        """Its machine, an image that serves, and Model Monitor's where it is wanted."""
+        _ = self._config.serving_image
+        choose(Machine(**spec.config.machine.model_dump()), self._site.prices)
+        monitoring = spec.config.monitoring
+        if monitoring is not None and monitoring.enabled and not self._config.monitor_image:
+            raise ConfigError(
+                "the pipeline file asks for monitoring, and no monitor_image is set",
+                fix="set [nightshift] sagemaker_monitor_image to Model Monitor's image of your region",
+            )
 
     # -- models and releases ------------------------------------------------------------------------
 
@@ -98,7 +122,12 @@ class SageMakerEndpoints(Endpoints):
                 is_absent, self._client().describe_endpoint_config, EndpointConfigName=release
             )
         return tuple(
-            Variant(each["VariantName"], each["ModelName"], float(each.get("InitialVariantWeight", 1.0)))
+            Variant(
+                each["VariantName"],
+                each["ModelName"],
+                float(each.get("InitialVariantWeight", 1.0)),
+                requests.version_of(each["ModelName"]),
+            )
             for each in (found or {}).get("ProductionVariants", ())
         )
 
@@ -122,6 +151,35 @@ class SageMakerEndpoints(Endpoints):
             created_at=found["CreationTime"].timestamp(),
         )
 
+    def find(self, tags: Mapping[str, str]) -> list[EndpointStatus]:
+        """ListEndpoints; ListTags of those that are named as ours are."""
+        with vendor_errors("looking for endpoints"):
+            pages = self._client().get_paginator("list_endpoints").paginate()
+            listed = [each for page in pages for each in page["Endpoints"]]
+        ours = [each for each in listed if _OURS.search(each["EndpointName"]) and self._has(each, tags)]
+        found = [self.status(each["EndpointName"]) for each in ours]
+        return [each for each in found if each is not None]
+
+    def _has(self, listed: Mapping[str, Any], tags: Mapping[str, str]) -> bool:
+        """Whether it has the tags; another's, whose tags may not be read, has not."""
+        from botocore.exceptions import ClientError
+
+        try:
+            there = self._tags(listed["EndpointArn"])
+        except ClientError as error:
+            if is_absent(error):
+                return False
+            if not is_denied(error):
+                with vendor_errors(f"reading the tags of {listed['EndpointArn']}"):
+                    raise
+            log.warning("The tags of %s may not be read: it is left out", listed["EndpointArn"])
+            return False
+        return all(there.get(key) == value for key, value in tags.items())
+
+    def _tags(self, arn: str) -> dict[str, str]:
+        pages = self._client().get_paginator("list_tags").paginate(ResourceArn=arn)
+        return read_tags([tag for page in pages for tag in page["Tags"]])
+
     def _described(self, name: str) -> dict[str, Any] | None:
         with vendor_errors(f"looking at endpoint {name}"):
             found: dict[str, Any] | None = self._unless(
@@ -131,8 +189,8 @@ class SageMakerEndpoints(Endpoints):
 
     def _notes(self, arn: str) -> dict[str, str]:
         with vendor_errors(f"reading the tags of {arn}"):
-            pages = self._client().get_paginator("list_tags").paginate(ResourceArn=arn)
-            return requests.notes_of([tag for page in pages for tag in page["Tags"]])
+            found = self._tags(arn)
+        return {key: value for key, value in found.items() if key in requests.NOTES}
 
     def _variants(self, found: Mapping[str, Any]) -> tuple[VariantStatus, ...]:
         with vendor_errors(f"looking at endpoint configuration {found.get('EndpointConfigName')}"):
@@ -178,9 +236,18 @@ class SageMakerEndpoints(Endpoints):
             return release in (status.going_to, "" if status.going_to else status.release)
         if status.release == release and status.state is EndpointState.SERVING:
             return True
-        if spec is not None:
-            self._watch(spec)
-        return self._update(requests.update_endpoint(name, release, spec, self._config))
+        guard = spec if self._can_be_guarded(status, release) else None
+        if guard is not None:
+            self._watch(guard)
+        return self._update(requests.update_endpoint(name, release, guard, self._config))
+
+    def _can_be_guarded(self, status: EndpointStatus, release: str) -> bool:
+        """Whether AWS takes a ``DeploymentConfig`` for this change.
+
+        Assumed, not seen on a real account: it wants the same variants in the old configuration and the new.
+        """
+        names = {each.name for each in self.variants_of(release)}
+        return names == {each.name for each in status.variants}
 
     def _update(self, request: Mapping[str, Any]) -> bool:
         """Whether the change was taken; machines of another type are taken out of autoscaling first."""
@@ -278,27 +345,26 @@ class SageMakerEndpoints(Endpoints):
         if wanted is None:
             self._stop_monitoring(spec.name)
             return
-        if not self._config.monitor_image:
-            raise ConfigError(
-                "the pipeline file asks for monitoring, and no monitor_image is set",
-                fix="set [nightshift] sagemaker_monitor_image to Model Monitor's image of your region",
-            )
-        client, request = self._client(), requests.monitoring_schedule(spec, self._config)
-        name = request["MonitoringScheduleName"]
-        with vendor_errors(f"scheduling the monitoring of endpoint {spec.name}"):
+        client, name = self._client(), spec.name
+        with vendor_errors(f"scheduling the monitoring of endpoint {name}"):
             there = self._unless(is_absent, client.describe_monitoring_schedule, MonitoringScheduleName=name)
-            if there is None:
-                self._unless(is_there_already, client.create_monitoring_schedule, **request)
-                there = {"MonitoringScheduleStatus": "Scheduled"}
-            elif there["MonitoringScheduleConfig"] != request["MonitoringScheduleConfig"]:
-                client.update_monitoring_schedule(**{k: v for k, v in request.items() if k != "Tags"})
-            self._switch(name, there["MonitoringScheduleStatus"], on=wanted.enabled)
+            if wanted.enabled:
+                self.check_settings(spec)
+                self._schedule(requests.monitoring_schedule(spec, self._config), there)
+            elif there is not None and there["MonitoringScheduleStatus"] != "Stopped":
+                _not_pending(there)
+                client.stop_monitoring_schedule(MonitoringScheduleName=name)
 
-    def _switch(self, name: str, status: str, *, on: bool) -> None:
-        if on and status == "Stopped":
-            self._client().start_monitoring_schedule(MonitoringScheduleName=name)
-        elif not on and status != "Stopped":
-            self._client().stop_monitoring_schedule(MonitoringScheduleName=name)
+    def _schedule(self, request: Mapping[str, Any], there: Mapping[str, Any] | None) -> None:
+        client = self._client()
+        if there is None:
+            self._unless(is_there_already, client.create_monitoring_schedule, **request)
+            return
+        if there["MonitoringScheduleConfig"] != request["MonitoringScheduleConfig"]:
+            _not_pending(there)
+            client.update_monitoring_schedule(**{k: v for k, v in request.items() if k != "Tags"})
+        if there["MonitoringScheduleStatus"] == "Stopped":
+            client.start_monitoring_schedule(MonitoringScheduleName=request["MonitoringScheduleName"])
 
     def _stop_monitoring(self, name: str) -> bool:
         client = self._client()
@@ -368,6 +434,14 @@ class SageMakerEndpoints(Endpoints):
         """The console's page of the endpoint."""
         region = self._site.region
         return f"https://{region}.console.aws.amazon.com/sagemaker/home?region={region}#/endpoints/{name}"
+
+
+def _not_pending(schedule: Mapping[str, Any]) -> None:
+    """:raises PlatformUnavailable: when a schedule cannot be changed yet: it is Pending for a while."""
+    if schedule["MonitoringScheduleStatus"] == "Pending":
+        raise PlatformUnavailable(
+            f"monitoring schedule {schedule['MonitoringScheduleName']} is still Pending"
+        )
 
 
 def _is_not_scaled(error: Exception) -> bool:

@@ -20,7 +20,20 @@ from nightshift.platforms.base import Failure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["code_of", "failure_of", "is_absent", "is_there_already", "storage_trouble", "vendor_errors"]
+__all__ = [
+    "EXPIRED",
+    "code_of",
+    "failure_of",
+    "has_ended",
+    "is_absent",
+    "is_denied",
+    "is_there_already",
+    "storage_trouble",
+    "vendor_errors",
+]
+
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+"""What signed in is too old: signing in again helps."""
 
 _THROTTLED = frozenset(
     {"Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException"}
@@ -33,7 +46,7 @@ _OUT_OF_ORDER = frozenset(
 _DENIED = frozenset(
     {"AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "InvalidClientTokenId"}
     | {"SignatureDoesNotMatch", "IncompleteSignature", "InvalidSignatureException", "OptInRequired"}
-    | {"ExpiredToken", "ExpiredTokenException", "MissingAuthenticationToken", "AuthFailure"}
+    | {"MissingAuthenticationToken", "AuthFailure"}
 )
 _CAPACITY = frozenset({"CapacityError", "InsufficientCapacityError", "InsufficientInstanceCapacity"})
 _QUOTA = frozenset({"ResourceLimitExceeded", "ServiceQuotaExceededException"})
@@ -41,9 +54,17 @@ _ABSENT = frozenset({"ResourceNotFound", "ResourceNotFoundException"})
 # What Describe and Stop answer in a ValidationException for a name that they do not know.
 _ABSENT_WORDS = re.compile(r"not found|could not find|does not exist|doesn't exist", re.IGNORECASE)
 _THERE_WORDS = re.compile(r"already exist|must be unique", re.IGNORECASE)
+# What Stop answers for a job that has ended, or is being stopped.
+_ENDED_WORDS = re.compile(r"\bin status\b|\balready\b", re.IGNORECASE)
 
-# The first of these in a job's FailureReason decides; SageMaker begins it with one of its own words.
+# The first of these in a job's FailureReason decides; SageMaker begins it with one of its own words. After
+# AlgorithmError and ClientError come words that are the job's, and may be any.
 _REASONS: tuple[tuple[re.Pattern[str], Failure], ...] = (
+    (
+        re.compile(r"^AlgorithmError: the job was killed by SIGKILL|^\w+Error:.*exit code: 137\D*$", re.S),
+        Failure.LOST,
+    ),
+    (re.compile(r"^(AlgorithmError|ClientError)\b"), Failure.USER_CODE),
     (
         re.compile(r"^CapacityError|insufficient capacity|InsufficientInstanceCapacity", re.I),
         Failure.CAPACITY,
@@ -53,7 +74,7 @@ _REASONS: tuple[tuple[re.Pattern[str], Failure], ...] = (
     (re.compile(r"^Throttling|ThrottlingException"), Failure.THROTTLING),
     (re.compile(r"MaxWaitTimeExceeded|maximum wait time", re.I), Failure.CAPACITY),
     (re.compile(r"MaxRuntimeExceeded|maximum (allowed )?runtime", re.I), Failure.TIMED_OUT),
-    (re.compile(r"exit code: 137|OutOfMemory: |killed by SIGKILL"), Failure.LOST),
+    (re.compile(r"OutOfMemory: |killed by SIGKILL"), Failure.LOST),
 )
 
 
@@ -80,11 +101,21 @@ def is_absent(error: Exception) -> bool:
     return code_of(error) == "ValidationException" and bool(_ABSENT_WORDS.search(_message_of(error)))
 
 
+def is_denied(error: Exception) -> bool:
+    """Whether the answer is that we may not."""
+    return code_of(error) in _DENIED
+
+
 def is_there_already(error: Exception) -> bool:
     """Whether the answer is that something of that name exists: ResourceInUse, or in words (CreateModel)."""
     if code_of(error) in ("ResourceInUse", "ResourceInUseException"):
         return True
     return code_of(error) == "ValidationException" and bool(_THERE_WORDS.search(_message_of(error)))
+
+
+def has_ended(error: Exception) -> bool:
+    """Whether the answer to Stop is that there is nothing to be stopped any more."""
+    return code_of(error) == "ValidationException" and bool(_ENDED_WORDS.search(_message_of(error)))
 
 
 @contextmanager
@@ -111,7 +142,7 @@ def _refused(doing: str, error: Exception) -> NightshiftError:
         return QuotaExceeded(told, fix="ask for more in Service Quotas, or name another candidate")
     if code in _CAPACITY:
         return CapacityUnavailable(told)
-    if code in _THROTTLED or code in _OUT_OF_ORDER or http >= 500 or http == 429:
+    if code in _THROTTLED | _OUT_OF_ORDER | EXPIRED or http >= 500 or http == 429:
         return PlatformUnavailable(told)
     if code in _DENIED:
         return ConfigError(told, fix="check the connection's credentials and what its role may do")

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from nightshift.errors import JobLost
 from nightshift.lake.storage import download, list_objects
@@ -34,12 +35,12 @@ def fetch(location: Location, cache: Path) -> Path:
     :raises JobLost: when there is nothing.
     """
     target = cache / hashlib.sha256(location.uri.encode()).hexdigest()[:32]
-    if not target.is_dir():
+    try:
+        os.utime(target)  # first of all, so that nobody finds it too old from here on
+    except FileNotFoundError:
         cache.mkdir(parents=True, exist_ok=True)
         _bring(location, cache, target)
         _prune(cache, target)
-    with contextlib.suppress(OSError):
-        os.utime(target)
     return target
 
 
@@ -53,15 +54,20 @@ def _bring(location: Location, cache: Path, target: Path) -> None:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 list(pool.map(lambda name: download(location, name, scratch / name), names))
         scratch.chmod(0o755)
-        with contextlib.suppress(OSError):  # another process was faster: its copy is as good
+        try:
             scratch.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was faster: its copy is as good
+                raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _prune(cache: Path, kept: Path) -> None:
+    """Folders go by another name before they go: what has its own name is whole."""
     old = time.time() - _KEPT_S
     for folder in cache.iterdir():
         with contextlib.suppress(OSError):
             if folder != kept and folder.stat().st_mtime < old:
-                shutil.rmtree(folder, ignore_errors=True)
+                going = folder.rename(cache / f".old-{uuid4().hex}")
+                shutil.rmtree(going, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nightshift.errors import CapacityUnavailable
+from nightshift.errors import CapacityUnavailable, ConfigError
 from nightshift.platforms.sagemaker.prices import InstanceType
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ def choose(machine: Machine, table: PriceTable, *, transform: bool = False) -> F
 
     :param transform: for batch transform, which has fewer types and no spot.
     :raises CapacityUnavailable: when no type of the table has that much.
+    :raises ConfigError: for a named type that batch transform does not have.
     """
     spot = machine.spot and not transform
     if machine.instance_type:
-        named = table.types.get(machine.instance_type) or _unknown(machine.instance_type)
-        return Fleet(named, machine.instances, spot)
+        return Fleet(_named(machine.instance_type, table, transform=transform), machine.instances, spot)
     fitting = [
         one for one in table.types.values() if _fits(one, machine) and (one.transform or not transform)
     ]
@@ -69,6 +69,16 @@ def _fits(one: InstanceType, machine: Machine) -> bool:
 
 def _rank(one: InstanceType) -> tuple[float, int, str]:
     return (one.usd_per_hour or 0.0, one.cpus, one.name)
+
+
+def _named(name: str, table: PriceTable, *, transform: bool) -> InstanceType:
+    found = table.types.get(name) or _unknown(name)
+    if transform and not found.transform:
+        raise ConfigError(
+            f"batch transform has no {name}, by the price table of {table.date}",
+            fix="name another instance_type for scoring in the pipeline file, or none",
+        )
+    return found
 
 
 def _unknown(name: str) -> InstanceType:

@@ -28,7 +28,7 @@ _MINIMISED = frozenset({"log_loss", "brier"})
 def definitions(kind: str, tuning: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
     """``MetricDefinitions`` for a job of this kind; the last value that a job printed is the one kept."""
     names = (objective(tuning)["MetricName"],) if tuning is not None else _NAMES.get(kind, ())
-    return [{"Name": name, "Regex": rf"\[metric\] {name}=([0-9eE.+-]+)"} for name in names]
+    return [{"Name": name, "Regex": rf"\[metric\] {name}=(-?[0-9][0-9.eE+-]*)"} for name in names]
 
 
 def objective(tuning: Mapping[str, Any]) -> dict[str, str]:

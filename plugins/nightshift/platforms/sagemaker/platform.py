@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from nightshift.errors import JobLost, PlatformUnavailable
+from nightshift.errors import AccountingError, JobFailed, JobLost, PlatformUnavailable
 from nightshift.platforms.base import (
+    Failure,
     JobRef,
     JobResult,
     JobSpec,
@@ -56,6 +58,7 @@ class SageMakerPlatform(Platform):
     """
 
     name = "sagemaker"
+    end_s = 600.0  # two minutes until it is killed, and then its outputs are uploaded
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class SageMakerPlatform(Platform):
         self.config = config
         self.region = region
         self.poll_s = config.poll_s
+        self.late_s = config.late_s
         self.cache = cache
         store = JobsStore(config.jobs_uri, storage)
         prices = read_prices(config.prices, region)
@@ -80,18 +84,26 @@ class SageMakerPlatform(Platform):
         """A tuning job's name has 32 characters at most, and the first stage of a score job one more word."""
         return _LIMITS.get(kind, _LONGEST_NAME)
 
+    def what_runs(self, kind: str) -> str:
+        """The image, and how its job is started."""
+        config = self.config
+        image = config.serve_image or config.image if kind == "score" else config.image
+        return f"{image} in script mode" if config.script_mode else image
+
     def submit(self, spec: JobSpec, name: str) -> JobRef:
         """Write down what to run, upload what it reads, ask for it; or mean the job of that name."""
         ref = JobRef(self.name, name)
         before = self._work(name)
         if before is not None and before.look() is not None:
-            return ref
+            return ref  # also of a job that was to be stopped before there was one
         work = _WORK.get(spec.kind, Training)(self.site, name, spec)
         work.prepare()
         work.usd_per_hour()  # warns of a price that is not known
         self._documents.pop(name, None)
         self.site.store.write_json(folder_of(name, "spec.json"), self._document(spec))
         work.start()
+        if work.why() is not None:
+            work.stop()
         return ref
 
     @staticmethod
@@ -104,15 +116,28 @@ class SageMakerPlatform(Platform):
         }
 
     def status(self, ref: JobRef) -> JobStatus | None:
-        """SageMaker's word; of a score job whose features are done, the second stage is started."""
+        """SageMaker's word; of a score job whose features are done, the second stage is started.
+
+        A job whose outputs cannot be put together has failed.
+        """
         work = self._work(ref.name)
-        return None if work is None else work.advance()
+        status = None if work is None else work.advance()
+        return status if work is None or status is None else self._accounted(work, status)
+
+    async def status_async(self, ref: JobRef) -> JobStatus | None:
+        """SageMaker's word; putting outputs together is nothing for a triggerer."""
+        work = await asyncio.to_thread(self._work, ref.name)
+        return None if work is None else await asyncio.to_thread(work.advance)
 
     def stop(self, ref: JobRef, reason: str = "asked to stop") -> None:
-        """Write down why, then ask SageMaker."""
+        """Write down why, then ask SageMaker.
+
+        Whoever is just submitting the job looks for the reason after SageMaker was asked for the job, and we
+        write it before we ask for its end: one of the two stops it.
+        """
         work = self._work(ref.name)
         status = None if work is None else work.look()
-        if work is None or status is None or status.state.is_terminal:
+        if work is None or (status is not None and status.state.is_terminal):
             return
         self.site.ask_to_stop(ref.name, reason)
         work.stop()
@@ -124,7 +149,8 @@ class SageMakerPlatform(Platform):
 
     def last_lines(self, ref: JobRef, count: int) -> tuple[str, ...]:
         """The end of the log, without reading all of it where that suffices."""
-        status = self.status(ref)
+        work = self._work(ref.name)
+        status = None if work is None else work.look()
         if status is None:
             return ()
         started = status.submitted_at * 1000
@@ -146,8 +172,9 @@ class SageMakerPlatform(Platform):
         status = None if work is None else work.look()
         if work is None or status is None:
             raise JobLost(f"job {ref.name} is not known to {self.name}")
+        status = self._accounted(work, status)
         note = self.site.store.read_json(f"{work.output}/{_NOTE}")
-        if note is None or not self._is_whole(work, status):
+        if note is None:
             note = self._conclude(work, status)
         return JobResult(
             self.site.store.uri(work.output),
@@ -157,11 +184,20 @@ class SageMakerPlatform(Platform):
             saved_usd=note["saved_usd"],
         )
 
-    def _is_whole(self, work: Work, status: JobStatus) -> bool:
-        """Whether outputs that we put together were put together to the end."""
+    def _accounted(self, work: Work, status: JobStatus) -> JobStatus:
+        """Outputs that are for us to put together are put together, or the job has failed of them.
+
+        That is written down: what does not fit today does not fit tomorrow, and needs another job.
+        """
         if isinstance(work, Training) or status.state is not JobState.SUCCEEDED:
-            return True
-        return self.site.store.exists(f"{work.output}/{_DONE}")
+            return status
+        if self.site.store.exists(f"{work.output}/{_DONE}"):
+            return status
+        try:
+            self._conclude(work, status)
+        except (AccountingError, JobFailed) as error:
+            return work.fail(status, Failure.USER_CODE, str(error))
+        return status
 
     def _conclude(self, work: Work, status: JobStatus) -> dict[str, Any]:
         """Write what there is to know of the job beside its outputs, once it has ended."""
@@ -173,6 +209,7 @@ class SageMakerPlatform(Platform):
         self.site.store.write_json(f"{work.output}/{_NOTE}", note)
         if assembled:
             self.site.store.write(f"{work.output}/{_DONE}", b"")
+            work.tidy()
         return note
 
     def _note(self, work: Work, ended: Ended) -> dict[str, Any]:
@@ -201,7 +238,7 @@ class SageMakerPlatform(Platform):
 
     def find(self, tags: Mapping[str, str], *, live: bool = False) -> list[TaggedJob]:
         """By the tags of all that SageMaker runs for us; exact ones are in the job's own folder."""
-        found = (self._tagged(name) for name in names_with(self.site.calls, tags, live=live))
+        found = (self._tagged(name) for name in names_with(self.site.calls, self._read, tags, live=live))
         return [
             job
             for job in found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightshift.platforms.sagemaker import metrics
 from nightshift.platforms.sagemaker.code import ENTRY, SOURCES
-from nightshift.platforms.sagemaker.store import checkpoints_of, folder_of
+from nightshift.platforms.sagemaker.store import checkpoints_of
 from nightshift.platforms.sagemaker.tags import JOB, KIND, aws_tags
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def training_request(config: SageMakerConfig, region: str, order: Order) -> Requ
         "Tags": order.aws_tags(config),
     }
     if config.debugger_rules:
-        debug = f"{config.jobs_uri}/{folder_of(order.name, 'debug')}"
+        debug = f"{config.jobs_uri}/.debugger/{order.name}"
         request["DebugHookConfig"] = {"S3OutputPath": debug}
         request["DebugRuleConfigurations"] = [
             {
@@ -97,7 +97,7 @@ def definition_of_trials(
 
 def model_request(config: SageMakerConfig, name: str, model_data: str, tags: list[dict[str, str]]) -> Request:
     """CreateModel of a package with our ``serve`` in it (:mod:`nightshift.platforms.sagemaker.scoring`)."""
-    container = {"Image": config.serve_image or config.image, "ModelDataUrl": model_data}
+    container = {"Image": config.serving_image, "ModelDataUrl": model_data}
     request: Request = {
         "ModelName": name,
         "PrimaryContainer": {**container, "Environment": {"NIGHTSHIFT_JOB": name}},
@@ -209,7 +209,7 @@ def _profiler(config: SageMakerConfig, order: Order) -> Request:
     if not config.profiler:
         return {"DisableProfiler": True}
     return {
-        "S3OutputPath": f"{config.jobs_uri}/{folder_of(order.name, 'profiler')}",
+        "S3OutputPath": f"{config.jobs_uri}/.profiler/{order.name}",
         "ProfilingIntervalInMilliseconds": _PROFILE_EVERY_MS,
         "DisableProfiler": False,
     }

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from nightshift.errors import (
+    CapacityUnavailable,
+    NightshiftError,
+    PlatformUnavailable,
+    QuotaExceeded,
+)
 from nightshift.platforms.base import Failure, JobState, JobStatus
 from nightshift.platforms.sagemaker.calls import TRAINING, TRANSFORM
 from nightshift.platforms.sagemaker.costs import total, transform_bill
@@ -29,6 +36,8 @@ from nightshift.platforms.sagemaker.work import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nightshift.platforms.base import LogChunk
     from nightshift.platforms.sagemaker.requests import Order
 
@@ -36,6 +45,14 @@ __all__ = ["Score"]
 
 _TRANSFORM_LOGS = "/aws/sagemaker/TransformJobs"
 _FEATURES = "features"
+_READY = "the features are there"
+_REFUSALS: Mapping[type[Exception], Failure] = {
+    CapacityUnavailable: Failure.CAPACITY,
+    QuotaExceeded: Failure.QUOTA,
+}
+
+
+log = logging.getLogger(__name__)
 
 
 class Score(Work):
@@ -44,6 +61,8 @@ class Score(Work):
     Whoever looks at a job whose features are done starts its transform, worker and triggerer alike: each is
     created by name. A stop is written down before anything is asked of SageMaker, and is looked for after
     the transform was started: one of the two sees the other.
+
+    Each stage starts a machine of its own, and ``max_wait_s`` has to be long enough for both.
     """
 
     kind = TRANSFORM
@@ -51,6 +70,7 @@ class Score(Work):
     def prepare(self) -> None:
         """Is there a model, and are there machines for both stages?"""
         champion_of(self.spec)
+        _ = self.site.config.serving_image
         self._features_order("-")
         self._transform_order()
 
@@ -73,7 +93,7 @@ class Score(Work):
         """Where the model is; the code in it may be older than this worker's by the second stage."""
         return folder_of(self.name, "package.txt")
 
-    def look(self) -> JobStatus | None:
+    def _look(self) -> JobStatus | None:
         """Both stages as one."""
         first = self._first()
         if first is None or first.state is not JobState.SUCCEEDED:
@@ -82,7 +102,8 @@ class Score(Work):
         if found is None:
             return self._between(first)
         second = transform_status(found, self.why, time.time())
-        return replace(second, seconds=first.seconds + second.seconds, submitted_at=first.submitted_at)
+        both = replace(second, seconds=first.seconds + second.seconds, submitted_at=first.submitted_at)
+        return self.judged(both) if both.state in (JobState.SUCCEEDED, JobState.STOPPED) else both
 
     def _first(self) -> JobStatus | None:
         found = self.site.calls.describe(TRAINING, features_name(self.name))
@@ -92,23 +113,33 @@ class Score(Work):
         """The features are there, no transform is yet; a stop that was asked for holds."""
         reason = self.why()
         if reason is None:
-            return replace(first, state=JobState.RUNNING, reason="the features are there")
+            return self.judged(replace(first, state=JobState.RUNNING, reason=_READY))
         if reason == TIMED_OUT:
             return replace(first, state=JobState.FAILED, failure=Failure.TIMED_OUT, reason=reason)
         return replace(first, state=JobState.STOPPED, reason=reason)
 
-    def advance(self) -> JobStatus | None:
+    def _go_on(self, status: JobStatus) -> JobStatus:
         """Start the transform where the features are done; end it where it takes too long."""
-        status = self.look()
-        if status is None or status.state is not JobState.RUNNING:
-            return status
-        if status.reason == "the features are there":
-            self._start_transform()
-            return replace(status, reason="the transform was started")
+        if status.reason == _READY:
+            return self._next_stage(status)
         if status.seconds > self.spec.max_runtime_s:  # SageMaker has no limit of its own for a transform
             self.site.ask_to_stop(self.name, TIMED_OUT)
             self.stop()
         return status
+
+    def _next_stage(self, status: JobStatus) -> JobStatus:
+        """The transform, or what the job has failed of where SageMaker will never start it."""
+        try:
+            self._start_transform()
+        except PlatformUnavailable:
+            raise
+        except NightshiftError as error:
+            failed = self.fail(status, _REFUSALS.get(type(error), Failure.USER_CODE), str(error))
+            self.site.calls.stop(TRANSFORM, self.name)  # somebody else may have been luckier just now
+            return failed
+        if self.why() is not None or self._has_failed():
+            self.stop()
+        return replace(status, reason="the transform was started")
 
     def _start_transform(self) -> None:
         site, order = self.site, self._transform_order()
@@ -119,8 +150,10 @@ class Score(Work):
         answers = site.store.uri(folder_of(self.name, "transform"))
         request = transform_request(site.config, order, features, answers)
         site.calls.create("transform_job", f"transform job {self.name}", request)
-        if self.why() is not None:
-            self.stop()
+
+    def _has_failed(self) -> bool:
+        """Whether somebody else, who wanted to start the transform too, was refused just now."""
+        return self.judged(JobStatus(JobState.RUNNING)).state is JobState.FAILED
 
     def stop(self) -> None:
         """Whichever stage runs."""
@@ -129,7 +162,7 @@ class Score(Work):
 
     def ended(self) -> Ended:
         """Both stages together."""
-        first = self.site.calls.describe(TRAINING, features_name(self.name)) or {}
+        first = self.site.calls.describe(TRAINING, features_name(self.name))
         features = ended_training(self.site, first)
         second = self.site.calls.describe(TRANSFORM, self.name)
         if second is None:
@@ -148,6 +181,13 @@ class Score(Work):
         counts: dict[str, Any] = reconcile(self.site.store, self.name, seconds)
         self.site.store.write_json(f"{self.output}/counts.json", counts)
         return True
+
+    def tidy(self) -> None:
+        """DeleteModel; a model that is left costs nothing."""
+        try:
+            self.site.calls.delete_model(self.name)
+        except NightshiftError as error:
+            log.info("Model %s is left: %s", self.name, error)
 
     def log(self, position: int) -> LogChunk:
         """Of the first stage, then of the second."""

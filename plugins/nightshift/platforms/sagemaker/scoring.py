@@ -123,7 +123,7 @@ def reconcile(store: JobsStore, name: str, seconds: float) -> dict[str, Any]:
 
 
 def _by_day(name: str, found: Sequence[StoredObject], days: Sequence[str]) -> dict[str, list[str]]:
-    """The answers' files by day, which is a folder on the way to each; where there is but one day, all.
+    """The answers' files by day, with which the name of each begins.
 
     SageMaker is documented to keep folders below the prefix of its input, in words that leave open which.
     """
@@ -131,8 +131,8 @@ def _by_day(name: str, found: Sequence[StoredObject], days: Sequence[str]) -> di
     for each in found:
         if not each.path.endswith(".out"):
             continue
-        parts = set(PurePosixPath(each.path).parts)
-        day = next((day for day in days if day in parts), days[0] if len(days) == 1 else None)
+        file = PurePosixPath(each.path).name
+        day = next((day for day in days if file.startswith(f"{day}.")), None)
         if day is None:
             raise AccountingError(f"job {name}: the answer {each.path} is of none of its days")
         answers[day].append(each.path)

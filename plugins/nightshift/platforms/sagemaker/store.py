@@ -9,10 +9,12 @@
       channels/*.manifest   the files of a channel, where not all of a folder are meant
       output/model/         what a training job left below /opt/ml/model
       transform/            what batch transform answered, one .out for each file of features
-      result/               put together by us for tune and score; ``_SUCCESS`` is written last
+      result/               put together by us for tune and score; ``_SUCCESS`` is written last, or
+                            ``failed.json``: what the job failed of where SageMaker knows of no failure
     <jobs_uri>/<name>-f/output/model/  the features that a score job's first stage left
     <jobs_uri>/.code/<sha256>/         the package ``jobs``; .inputs/ and .models/: uploaded once
     <jobs_uri>/.checkpoints/<name without -rN>/
+    <jobs_uri>/.debugger/<name>/, .profiler/<name>/  apart from the job's own files, for they expire
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def tuning_request(
             "RandomSeed": int(document.get("seed", 0)) % _SEEDS,
         },
         "TrainingJobDefinition": definition_of_trials(config, region, order, tuning),
-        "Tags": [*order.aws_tags(config), *aws_tags({SEARCH_SPACE: search_space_id(document)}, {})],
+        "Tags": [*order.aws_tags(config), *aws_tags({SEARCH_SPACE: search_space_id(config, document)}, {})],
     }
     if parent:  # the data are a day older there: not identical, so what was learned is transferred
         request["WarmStartConfig"] = {
@@ -124,10 +124,13 @@ def _value(words: Mapping[str, Any], text: str) -> Any:
     return int(float(text)) if words["type"] == "int" else float(text)
 
 
-def search_space_id(document: Mapping[str, Any]) -> str:
-    """What two tuning jobs must share for one to start from the other's trials."""
-    tuning = document["tuning"]
-    shared = [document.get("model"), tuning.get("metric"), tuning["search_space"]]
+def search_space_id(config: SageMakerConfig, document: Mapping[str, Any]) -> str:
+    """What two tuning jobs must share for one to start from the other's trials: SageMaker refuses others.
+
+    In script mode trials have hyperparameters besides.
+    """
+    tuning, runs = document["tuning"], [config.image, config.script_mode]
+    shared = [document.get("model"), tuning.get("metric"), tuning["search_space"], *runs]
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:32]
 
 

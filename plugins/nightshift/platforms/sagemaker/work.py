@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from nightshift.platforms.base import JobState
+from nightshift.platforms.base import Failure, JobState, JobStatus
 from nightshift.platforms.sagemaker import tuning
 from nightshift.platforms.sagemaker.calls import TRAINING, TUNING
 from nightshift.platforms.sagemaker.channels import channels_of, put_channels
@@ -25,7 +25,7 @@ from nightshift.platforms.sagemaker.tags import SEARCH_SPACE, cleaned
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nightshift.platforms.base import JobSpec, JobStatus, LogChunk
+    from nightshift.platforms.base import JobSpec, LogChunk
     from nightshift.platforms.sagemaker.calls import Kind
     from nightshift.platforms.sagemaker.costs import Bill
     from nightshift.platforms.sagemaker.logs import Stream
@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _TRAINING_LOGS = "/aws/sagemaker/TrainingJobs"
+_FAILED = "failed.json"
 _PARENTS = 100
 """So many ended tuning jobs are looked at for one to start from."""
 
@@ -54,6 +55,10 @@ class Ended:
     arn: str
     bill: Bill
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+_NEVER = Ended("", total((), 0.0))
+"""Of a job that was to be stopped before SageMaker was asked for it."""
 
 
 class Work(ABC):
@@ -75,13 +80,46 @@ class Work(ABC):
     def start(self) -> None:
         """Upload what the job reads and ask for it; it may be there already."""
 
-    @abstractmethod
     def look(self) -> JobStatus | None:
-        """Where the job stands; None when SageMaker knows none of that name."""
+        """Where the job stands; None when SageMaker knows none of that name, and nobody wants its end.
+
+        A job that was to be stopped before SageMaker was asked for it is not asked for any more.
+        """
+        status = self._look()
+        reason = self.why() if status is None else None
+        return status if reason is None else JobStatus(JobState.STOPPED, None, reason)
+
+    @abstractmethod
+    def _look(self) -> JobStatus | None:
+        """What SageMaker says."""
 
     def advance(self) -> JobStatus | None:
-        """:meth:`look`, and start the next stage where there is one to start."""
-        return self.look()
+        """:meth:`look`, and do what is to be done next; a stop that was asked for is asked for again."""
+        status = self.look()
+        if status is not None and status.state in (JobState.PENDING, JobState.RUNNING):
+            if self.why() is not None:
+                self.stop()
+            else:
+                return self._go_on(status)
+        return status
+
+    def _go_on(self, status: JobStatus) -> JobStatus:
+        """Start the next stage where there is one to start."""
+        return status
+
+    def fail(self, status: JobStatus, failure: Failure, reason: str) -> JobStatus:
+        """Write down what the job has failed of where SageMaker knows nothing of it."""
+        note = json.dumps({"failure": failure, "reason": reason}, indent=1)
+        self.site.store.write(folder_of(self.name, "result", _FAILED), note, only_if_new=True)
+        return self.judged(status)
+
+    def judged(self, status: JobStatus) -> JobStatus:
+        """Failed, where that was written down."""
+        note = self.site.store.read_json(folder_of(self.name, "result", _FAILED))
+        if note is None:
+            return status
+        failure = Failure(note["failure"])
+        return replace(status, state=JobState.FAILED, failure=failure, reason=note["reason"])
 
     @abstractmethod
     def stop(self) -> None:
@@ -99,6 +137,9 @@ class Work(ABC):
     def assemble(self, seconds: float) -> bool:
         """Put together the outputs of a job that has succeeded; whether there was anything to do."""
         return False
+
+    def tidy(self) -> None:  # noqa: B027 - most kinds leave nothing
+        """Remove what nothing needs once the outputs are put together."""
 
     @abstractmethod
     def log(self, position: int) -> LogChunk:
@@ -155,7 +196,7 @@ class Training(Work):
         order = self.order(self.name, self.spec.kind, self.spec.machine, self.upload())
         create_training(self.site, order)
 
-    def look(self) -> JobStatus | None:
+    def _look(self) -> JobStatus | None:
         """DescribeTrainingJob."""
         found = self._describe()
         return None if found is None else training_status(found, self.why, time.time())
@@ -166,7 +207,7 @@ class Training(Work):
 
     def ended(self) -> Ended:
         """Billable seconds and final metrics, as SageMaker counts them."""
-        return ended_training(self.site, self._describe() or {})
+        return ended_training(self.site, self._describe())
 
     @property
     def output(self) -> str:
@@ -193,8 +234,10 @@ def create_training(site: Site, order: Order) -> None:
         site.must_be_ours(order.name, found.get("OutputDataConfig", {}).get("S3OutputPath"))
 
 
-def ended_training(site: Site, found: Mapping[str, Any]) -> Ended:
+def ended_training(site: Site, found: Mapping[str, Any] | None) -> Ended:
     """What DescribeTrainingJob says of a job that has ended."""
+    if found is None:
+        return _NEVER
     metrics = {each["MetricName"]: float(each["Value"]) for each in found.get("FinalMetricDataList", ())}
     return Ended(found["TrainingJobArn"], training_bill(found, site.prices), metrics)
 
@@ -231,12 +274,15 @@ class Tuning(Work):
         return tuning.tuning_request(self.site.config, self.site.region, order, self.spec.job, parent)
 
     def _parent(self) -> str | None:
-        """The newest ended search of the pipeline over the same space, for an earlier partition."""
-        if not self._search.get("warm_start"):
+        """The newest ended search of the pipeline over the same space, for an earlier partition.
+
+        SageMaker takes none for Hyperband.
+        """
+        if not self._search.get("warm_start") or self._search.get("strategy") == "hyperband":
             return None
         wanted = {key: self.spec.tags[key] for key in ("deployment", "pipeline") if key in self.spec.tags}
         wanted = {key: cleaned(value) for key, value in wanted.items()}
-        wanted[SEARCH_SPACE] = tuning.search_space_id(self.spec.job)
+        wanted[SEARCH_SPACE] = tuning.search_space_id(self.site.config, self.spec.job)
         partition = self.spec.tags.get("partition", "")
         found: dict[str, str] = {}
         for number, each in enumerate(self.site.calls.jobs(TUNING, StatusEquals="Completed")):
@@ -247,12 +293,14 @@ class Tuning(Work):
                 found.setdefault(tags["partition"], each["HyperParameterTuningJobName"])
         return found[max(found)] if found else None
 
-    def look(self) -> JobStatus | None:
+    def _look(self) -> JobStatus | None:
         """DescribeHyperParameterTuningJob."""
         found = self.site.calls.describe(TUNING, self.name)
         if found is None:
             return None
         status = tuning_status(found, self.why, time.time())
+        if status.state is JobState.SUCCEEDED:
+            return self.judged(status)
         return self._blamed(status) if status.state is JobState.FAILED else status
 
     def _blamed(self, status: JobStatus) -> JobStatus:
@@ -271,7 +319,9 @@ class Tuning(Work):
 
     def ended(self) -> Ended:
         """All trials together."""
-        found = self.site.calls.describe(TUNING, self.name) or {}
+        found = self.site.calls.describe(TUNING, self.name)
+        if found is None:
+            return _NEVER
         names = [each["TrainingJobName"] for each in self.site.calls.trials(self.name)]
         trials = [self.site.calls.describe(TRAINING, name) for name in names]
         bills = [training_bill(each, self.site.prices) for each in trials if each is not None]

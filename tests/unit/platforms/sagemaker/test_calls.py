@@ -83,7 +83,9 @@ def test_what_is_there_already_is_no_error(
         ("ResourceLimitExceeded", 400, QuotaExceeded),
         ("CapacityError", 400, CapacityUnavailable),
         ("AccessDeniedException", 400, ConfigError),
-        ("ExpiredTokenException", 400, ConfigError),
+        ("ExpiredTokenException", 400, PlatformUnavailable),
+        ("ExpiredToken", 403, PlatformUnavailable),
+        ("RequestExpired", 400, PlatformUnavailable),
         ("ValidationException", 400, ConfigError),
         ("SomethingNew", 400, JobError),
     ],
@@ -135,6 +137,12 @@ def test_stopping_what_has_ended_or_never_was_does_nothing(
     stub.assert_no_pending_responses()
 
 
+def test_a_refusal_to_stop_that_says_something_else_is_told(stub: Stubber, calls: Calls) -> None:
+    stub.add_client_error("stop_transform_job", "ValidationException", "1 validation error detected", 400)
+    with pytest.raises(ConfigError, match="1 validation error"):
+        calls.stop(TRANSFORM, "toy")
+
+
 def _summary(name: str) -> dict[str, Any]:
     arn = f"{ARN}:training-job/{name}"
     return {
@@ -153,6 +161,39 @@ def _tags(stub: Stubber, name: str, **tags: str) -> None:
 
 def test_stages_and_trials_are_led_back_to_their_job_once(stub: Stubber, calls: Calls) -> None:
     names = ["search-001", "search-002", "score-f", "strange", "others"]
+    _list_training_jobs(stub, names)
+    assert names_with(calls, lambda _: None, {"deployment": "prod"}, live=True) == ["search", "score"]
+    stub.assert_no_pending_responses()
+
+
+def test_names_tell_whose_they_are_and_only_strangers_are_asked_for_their_tags(
+    stub: Stubber, calls: Calls
+) -> None:
+    asked: list[str] = []
+    told = {
+        name: {"tags": {"deployment": "prod" if name != "theirs" else "staging", "run": "a#b"}}
+        for name in ("search", "score", "toy-f", "train", "theirs")
+    }
+
+    def spec_of(name: str) -> dict[str, Any] | None:
+        asked.append(name)
+        return told.get(name)
+
+    names = ["search-001-0a1b2c3d", "search-002-4e5f6a7b", "score-f", "toy-f", "train", "theirs", "others"]
+    _list_training_jobs(stub, names, tagged=["others"])
+    wanted = {"deployment": "prod", "run": "a#b"}
+    assert names_with(calls, spec_of, wanted, live=True) == ["search", "score", "toy-f", "train"]
+    assert "search-001-0a1b2c3d" not in asked
+    stub.assert_no_pending_responses()
+
+
+def test_a_job_that_is_gone_by_now_has_no_tags(stub: Stubber, calls: Calls) -> None:
+    stub.add_client_error("list_tags", "ValidationException", "Requested resource not found.", 400)
+    assert calls.tags(f"{ARN}:training-job/toy") == {}
+
+
+def _list_training_jobs(stub: Stubber, names: list[str], tagged: list[str] | None = None) -> None:
+    """What is live now: these training jobs, and what ListTags says of them."""
     for kind in ("hyper_parameter_tuning", "training", "transform"):
         noun = {
             "hyper_parameter_tuning": "HyperParameterTuning",
@@ -165,11 +206,11 @@ def test_stages_and_trials_are_led_back_to_their_job_once(stub: Stubber, calls: 
             stub.add_response(f"list_{kind}_jobs", {f"{noun}JobSummaries": listed})
             for each in listed:
                 name = each["TrainingJobName"]
+                if tagged is not None and name not in tagged:
+                    continue
                 job = {"score-f": "score", "strange": ""}.get(name, name.split("-")[0])
                 deployment = "staging" if name == "others" else "prod"
                 _tags(stub, name, **({"job": job} if job else {}), deployment=deployment)
-    assert names_with(calls, {"deployment": "prod"}, live=True) == ["search", "score"]
-    stub.assert_no_pending_responses()
 
 
 def test_tags_of_a_job_are_asked_for_once(stub: Stubber, calls: Calls) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -70,6 +71,16 @@ def test_words_pairs_and_numbers_come_as_text_too() -> None:
 def test_what_is_wrong_is_named(wrong: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         read({**GOOD, **wrong})
+
+
+def test_the_connection_may_hold_its_settings_as_text() -> None:
+    assert SageMakerConfig.read(json.dumps(GOOD), {}, "aws_jobs", "eu-central-1") == read(GOOD)
+
+
+@pytest.mark.parametrize("extra", ["role_arn=x", "[1, 2]", ["role_arn"], 7], ids=str)
+def test_settings_that_are_no_object_are_told_how_to_be_one(extra: Any) -> None:
+    with pytest.raises(ConfigError, match=r"aws_jobs.*no JSON object.*role_arn"):
+        SageMakerConfig.read(extra, {}, "aws_jobs", "eu-central-1")
 
 
 def test_every_setting_is_an_option_of_airflow_cfg() -> None:

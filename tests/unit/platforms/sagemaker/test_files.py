@@ -209,7 +209,7 @@ def test_a_model_is_packed_once_with_the_code_that_serves_it(
 
 
 def answers(
-    store: JobsStore, day: str, rows: list[tuple[Any, Any]], place: str = "transform/{day}/part-0"
+    store: JobsStore, day: str, rows: list[tuple[Any, Any]], place: str = "transform/{day}/{day}.part-0"
 ) -> None:
     lines = [json.dumps({"row_id": row_id, "prediction": value}) + "\n" for row_id, value in rows]
     store.write(f"toy/{place.format(day=day)}.jsonl.out", "".join(lines))
@@ -220,7 +220,9 @@ def counted(store: JobsStore, **days: int) -> None:
     store.write_json("toy-f/output/model/counts.json", {"partitions": partitions, "failed": {}})
 
 
-@pytest.mark.parametrize("place", ["transform/{day}/part-0", "transform/features/{day}/part-0"])
+@pytest.mark.parametrize(
+    "place", [f"transform/{folder}{{day}}.part-0" for folder in ("{day}/", "features/{day}/", "")]
+)
 def test_answers_become_the_predictions_of_their_days(store: JobsStore, root: Path, place: str) -> None:
     counted(store, d_1=2, d_2=1)
     answers(store, "d-1", [(7, 0.25), (3, 1.0)], place)
@@ -237,10 +239,11 @@ def test_answers_become_the_predictions_of_their_days(store: JobsStore, root: Pa
     assert table.to_pydict() == {"row_id": [7, 3], "prediction": [0.25, 1.0]}
 
 
-def test_the_only_day_needs_no_folder(store: JobsStore) -> None:
+def test_an_answer_of_no_day_is_refused(store: JobsStore) -> None:
     counted(store, d_1=1)
-    answers(store, "d-1", [(1, 0.5)], "transform/part-0")
-    assert reconcile(store, "toy", 1.0)["rows_out"] == 1
+    answers(store, "d-1", [(1, 0.5)], "transform/{day}/part-0")
+    with pytest.raises(AccountingError, match="none of its days"):
+        reconcile(store, "toy", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +300,38 @@ def test_old_copies_are_removed(tmp_path: Path) -> None:
         if name == "used":
             fetch(Location((tmp_path / "used").as_uri()), cache)
     assert [folder.exists() for folder in folders] == [False, True, True]
+
+
+def test_a_copy_that_cannot_be_put_in_its_place_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_text("x")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OSError, match="No space left"):
+        fetch(Location((tmp_path / "source").as_uri()), tmp_path / "cache")
+
+
+def test_a_copy_is_whole_for_as_long_as_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    old = fetch(Location((tmp_path / "old").as_uri()), cache)
+    os.utime(old, (0, 0))
+    removed: list[Path] = []
+    monkeypatch.setattr(
+        "nightshift.platforms.sagemaker.fetching.shutil.rmtree", lambda path, **_: removed.append(Path(path))
+    )
+    fetch(Location((tmp_path / "new").as_uri()), cache)
+    assert not old.exists()
+    assert [path.name[:5] for path in removed if (path / "file").exists()] == [".old-"]
 
 
 def test_nothing_is_no_output(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from nightshift.errors import JobFailed
+from nightshift.platforms.sagemaker.config import SageMakerConfig
 from nightshift.platforms.sagemaker.logs import chunk
+from nightshift.platforms.sagemaker.metrics import definitions
 from nightshift.platforms.sagemaker.tuning import (
     parameter_ranges,
     progress,
@@ -17,6 +20,9 @@ from nightshift.platforms.sagemaker.tuning import (
     trials,
 )
 
+CONFIG = SageMakerConfig(
+    role_arn="arn:aws:iam::123456789012:role/x", jobs_uri="s3://jobs", image="nightshift:1"
+)
 SPACE: dict[str, dict[str, Any]] = {
     "rate": {"type": "float", "low": 0.001, "high": 0.1, "log": True},
     "leaves": {"type": "int", "low": 4, "high": 64, "log": False},
@@ -113,5 +119,25 @@ def test_the_log_of_a_search_is_a_line_for_each_trial_in_the_order_of_their_ends
 
 def test_searches_over_the_same_space_know_each_other() -> None:
     one = {"model": "m", "tuning": TUNING}
-    assert search_space_id(one) == search_space_id({**one, "tuning": {**TUNING, "trials": 99}})
-    assert search_space_id(one) != search_space_id({**one, "tuning": {**TUNING, "metric": "roc_auc"}})
+    same = search_space_id(CONFIG, one)
+    assert same == search_space_id(CONFIG, {**one, "tuning": {**TUNING, "trials": 99}})
+    assert same != search_space_id(CONFIG, {**one, "tuning": {**TUNING, "metric": "roc_auc"}})
+    for change in ({"script_mode": True}, {"image": "nightshift:2"}):
+        assert same != search_space_id(CONFIG.model_copy(update=change), one)
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("roc_auc=0.75 step=3", "0.75"),
+        ("roc_auc=-1.5e-05", "-1.5e-05"),
+        ("roc_auc=1e+16", "1e+16"),
+        ("roc_auc=-inf", None),
+        ("roc_auc=inf", None),
+        ("roc_auc=nan", None),
+    ],
+)
+def test_a_number_in_a_metric_line_is_read_whole_and_nothing_else_is(line: str, value: str | None) -> None:
+    (definition,) = definitions("trial", {"metric": "roc_auc"})
+    found = re.search(definition["Regex"], f"[metric] validation_{line}")
+    assert (found and found[1]) == value
