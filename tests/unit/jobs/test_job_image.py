@@ -77,3 +77,8 @@ def test_only_a_container_serves_to_others(tmp_path: Path, environment: dict[str
     told = {"PATH": os.environ["PATH"], "NIGHTSHIFT_PYTHON": str(python), **environment}
     done = subprocess.run([BIN / "serve"], env=told, capture_output=True, text=True, check=True)
     assert done.stdout == f"jobs.serve on {host}\n"
+
+
+def test_the_image_takes_the_projects_torch() -> None:
+    text = (INCLUDE / "containers" / "Dockerfile").read_text()
+    assert f"ARG TORCH={pins(ROOT / 'requirements.txt')['torch']}\n" in text
